@@ -1,0 +1,12 @@
+/* To come. */
+#include "harness/model/tokenizer.h"
+
+static int sniff(const void *data, size_t nbytes)
+{
+    (void)data;
+    (void)nbytes;
+    return 0;
+}
+
+const struct tokenizer_kind tokenizer_bpe_json = {
+    .name = "bpe-json", .file = "tokenizer.json", .sniff = sniff};
