@@ -12,20 +12,19 @@ extern "C" {
 #include "harness/model/tokenizer.h"
 }
 
-struct sentencepiece {
+struct spm {
     sentencepiece::SentencePieceProcessor processor;
 };
 
-extern "C" struct sentencepiece *sentencepiece_open(const char *path, const void *data,
-                                                    size_t nbytes)
+extern "C" struct spm *spm_open(const char *path, const void *data, size_t nbytes)
 {
     try {
-        auto sp = std::make_unique<struct sentencepiece>();
+        auto m = std::make_unique<spm>();
         const auto status =
-            sp->processor.LoadFromSerializedProto({static_cast<const char *>(data), nbytes});
+            m->processor.LoadFromSerializedProto({static_cast<const char *>(data), nbytes});
 
         if (status.ok())
-            return sp.release();
+            return m.release();
         error("%s: bad SentencePiece model: %s", path, status.ToString().c_str());
     } catch (const std::exception &e) {
         error("%s: bad SentencePiece model: %s", path, e.what());
@@ -33,17 +32,16 @@ extern "C" struct sentencepiece *sentencepiece_open(const char *path, const void
     return nullptr;
 }
 
-extern "C" void sentencepiece_close(struct sentencepiece *sp)
+extern "C" void spm_close(struct spm *m)
 {
-    delete sp;
+    delete m;
 }
 
-extern "C" int sentencepiece_encode(const struct sentencepiece *sp, const char *text, size_t nbytes,
-                                    struct ids *out)
+extern "C" int spm_encode(const struct spm *m, const char *text, size_t nbytes, struct ids *out)
 {
     try {
         std::vector<int> ids;
-        const auto status = sp->processor.Encode({text, nbytes}, &ids);
+        const auto status = m->processor.Encode({text, nbytes}, &ids);
 
         if (!status.ok())
             return error("SentencePiece cannot encode a text of %zu bytes: %s", nbytes,
@@ -56,31 +54,31 @@ extern "C" int sentencepiece_encode(const struct sentencepiece *sp, const char *
     }
 }
 
-extern "C" int32_t sentencepiece_n_vocab(const struct sentencepiece *sp)
+extern "C" int32_t spm_n_vocab(const struct spm *m)
 {
-    return sp->processor.GetPieceSize();
+    return m->processor.GetPieceSize();
 }
 
-extern "C" int32_t sentencepiece_bos(const struct sentencepiece *sp)
+extern "C" int32_t spm_bos(const struct spm *m)
 {
-    return sp->processor.bos_id();
+    return m->processor.bos_id();
 }
 
-extern "C" int32_t sentencepiece_eos(const struct sentencepiece *sp)
+extern "C" int32_t spm_eos(const struct spm *m)
 {
-    return sp->processor.eos_id();
+    return m->processor.eos_id();
 }
 
-extern "C" const char *sentencepiece_piece(const struct sentencepiece *sp, int32_t id)
+extern "C" const char *spm_piece(const struct spm *m, int32_t id)
 {
-    return sp->processor.IdToPiece(id).c_str();
+    return m->processor.IdToPiece(id).c_str();
 }
 
-extern "C" enum sentencepiece_type sentencepiece_type(const struct sentencepiece *sp, int32_t id)
+extern "C" enum spm_type spm_type(const struct spm *m, int32_t id)
 {
-    if (sp->processor.IsUnknown(id))
-        return SENTENCEPIECE_UNKNOWN;
-    if (sp->processor.IsControl(id))
-        return SENTENCEPIECE_CONTROL;
-    return sp->processor.IsByte(id) ? SENTENCEPIECE_BYTE : SENTENCEPIECE_NORMAL;
+    if (m->processor.IsUnknown(id))
+        return SPM_UNKNOWN;
+    if (m->processor.IsControl(id))
+        return SPM_CONTROL;
+    return m->processor.IsByte(id) ? SPM_BYTE : SPM_NORMAL;
 }

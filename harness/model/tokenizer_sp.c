@@ -17,17 +17,17 @@ static int sniff(const void *data, size_t nbytes)
 
 static void *open_model(const char *path, const void *data, size_t nbytes)
 {
-    return sentencepiece_open(path, data, nbytes);
+    return spm_open(path, data, nbytes);
 }
 
 static void close_model(void *state)
 {
-    sentencepiece_close(state);
+    spm_close(state);
 }
 
 static int encode(const void *state, const char *text, size_t nbytes, struct ids *out)
 {
-    return nbytes ? sentencepiece_encode(state, text, nbytes, out) : 0;
+    return nbytes ? spm_encode(state, text, nbytes, out) : 0;
 }
 
 /* A piece's text with U+2581 (e2 96 81) turned back into the space that it stands for. */
@@ -45,34 +45,34 @@ static void add_unescaped(struct buf *out, const char *piece)
 
 static void decode(const void *state, int32_t id, struct buf *out)
 {
-    switch (sentencepiece_type(state, id)) {
-    case SENTENCEPIECE_NORMAL:
-        add_unescaped(out, sentencepiece_piece(state, id));
+    switch (spm_type(state, id)) {
+    case SPM_NORMAL:
+        add_unescaped(out, spm_piece(state, id));
         break;
-    case SENTENCEPIECE_BYTE: /* "<0x41>" */
-        buf_addc(out, (char)strtoul(sentencepiece_piece(state, id) + 1, NULL, 16));
+    case SPM_BYTE: /* "<0x41>" */
+        buf_addc(out, (char)strtoul(spm_piece(state, id) + 1, NULL, 16));
         break;
-    case SENTENCEPIECE_UNKNOWN:
+    case SPM_UNKNOWN:
         buf_adds(out, " \xe2\x81\x87 "); /* as the library does */
         break;
-    case SENTENCEPIECE_CONTROL:
+    case SPM_CONTROL:
         break;
     }
 }
 
 static size_t n_vocab(const void *state)
 {
-    return (size_t)sentencepiece_n_vocab(state);
+    return (size_t)spm_n_vocab(state);
 }
 
 static int32_t bos(const void *state)
 {
-    return sentencepiece_bos(state);
+    return spm_bos(state);
 }
 
 static int32_t eos(const void *state)
 {
-    return sentencepiece_eos(state);
+    return spm_eos(state);
 }
 
 const struct tokenizer_kind tokenizer_sentencepiece = {
