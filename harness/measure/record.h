@@ -1,0 +1,146 @@
+/* A record: one flat row per metric, with everything needed to run it again and to judge it. It is
+ * what `-o jsonl` writes, what results/ keeps and what report and compare read.
+ *
+ * A field that is not known is NaN or NULL and becomes null; nothing is made up. `value` is always
+ * a finite number: a NaN never becomes a result. */
+#ifndef DUO_MEASURE_RECORD_H
+#define DUO_MEASURE_RECORD_H
+
+#include <stddef.h>
+
+#include "harness/base/buf.h"
+
+struct record {
+    char *run_id; /* 16 hex digits, see record_id(); filled by records_add() where NULL */
+    char *time;   /* ISO 8601, UTC, "2025-01-31T12:00:00Z": when the task began */
+    char *git;    /* revision of the program */
+
+    char *model;             /* folder or name as given */
+    char *model_sha256;      /* of its content before pruning, 64 hex digits */
+    char *tokenizer_sha256;  /* of the tokenizer's file */
+    double n_params;         /* all parameters of the dense model */
+    double n_linear_params;  /* those of the prunable linear layers */
+    double effective_params; /* measured: parameters that are there and not zero */
+
+    char *method;           /* prune/'s name, "dense" for none */
+    double weight_sparsity; /* asked, fraction of the prunable weights */
+    double weight_zeros;    /* measured, the same fraction */
+    double act_sparsity;    /* asked, fraction of a linear's inputs */
+    double act_zeros;       /* measured, the same fraction */
+    char *act_rule;         /* topk, threshold, ... */
+    char *nm;               /* "2:4" */
+    double alpha;
+    char *order; /* act, natural */
+    char *lazy;  /* exact, reference */
+    double damp;
+    double block;
+    char *calib;        /* c4:128x2048 */
+    char *calib_sha256; /* of the ids */
+    double seed;        /* a whole number up to 2^53 */
+    char *rng;          /* pcg, python */
+
+    char *protocol; /* lmeval-0.4, ... */
+    char *backend, *device, *dtype;
+    double threads;
+    double limit; /* as given: documents, or a fraction below 1; NaN: the whole set */
+
+    char *task, *version;
+    char *data_sha256; /* of the file(s) read */
+    double window;     /* perplexity: tokens of a window (S) */
+    double bos;        /* 1 or 0: was BOS put before the text or the contexts */
+    double n;          /* documents or windows scored */
+    double n_total;    /* documents or windows in the set */
+    double tokens;     /* tokens run through the model */
+
+    char *metric; /* acc, acc_norm, perplexity, ... */
+    double value;
+    double stderr_; /* "stderr" in files: the C library has that name */
+    double seconds; /* of the task, the model's loading and pruning not counted */
+    char **warnings;
+    size_t n_warnings;
+
+    /* Speed records only: absent from the JSON of others. */
+    double *samples_ns;
+    size_t n_samples;
+    double median_ns, mad_ns, noise_pct;
+    double tokens_per_s, bytes_moved, peak_gbps_pct;
+    double speedup, speedup_err;
+};
+
+/* The table of fields in the order in which they are written. */
+enum field_kind {
+    FIELD_STRING,  /* char *, NULL unknown */
+    FIELD_NUMBER,  /* double, NaN unknown */
+    FIELD_COUNT,   /* double holding a whole number from 0 to 2^53, NaN unknown */
+    FIELD_BOOL,    /* double 0 or 1, NaN unknown */
+    FIELD_STRINGS, /* char ** and size_t */
+    FIELD_NUMBERS, /* double * and size_t */
+};
+enum field_group {
+    GROUP_RUN,    /* when and by what */
+    GROUP_MODEL,  /* what was evaluated */
+    GROUP_RECIPE, /* how it was pruned, as asked */
+    GROUP_PLACE,  /* protocol, backend, limit */
+    GROUP_TASK,   /* the question set and the metric */
+    GROUP_RESULT, /* measured */
+    GROUP_SPEED,  /* measured, speed records */
+};
+struct record_field {
+    const char *name; /* NULL ends the table */
+    enum field_kind kind;
+    enum field_group group;
+    size_t offset;   /* into struct record */
+    size_t n_offset; /* lists: where their count is */
+};
+extern const struct record_field record_fields[];
+
+/* The member itself; the kind says its type. */
+const char *field_string(const struct record *r, const struct record_field *f);
+double field_number(const struct record *r, const struct record_field *f);
+
+/* All unknown. */
+void record_init(struct record *r);
+void record_release(struct record *r);
+void record_copy(struct record *to, const struct record *from); /* `to` is overwritten as is */
+
+/* Replaces a string member by a copy: record_set(&r.task, "piqa"). NULL makes it unknown. */
+void record_set(char **member, const char *value);
+void record_warn(struct record *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void record_set_samples(struct record *r, const double *ns, size_t n);
+/* Sets time to now. */
+void record_stamp(struct record *r);
+
+/* The first 16 hex digits of SHA-256 over the identity: the lines "name=value\n" of every known
+ * field of the groups MODEL, RECIPE, PLACE and TASK, in the table's order. What is measured (value,
+ * stderr, seconds, zeros, warnings), the time and the revision are not part of it, so the same
+ * question has the same id again, and a field added later leaves old ids as they are. */
+void record_id(const struct record *r, char out[17]);
+
+/* The same over MODEL, RECIPE and PLACE: equal for the tasks and metrics of one cell of a table. */
+void record_cell_id(const struct record *r, char out[17]);
+
+/* Refuses, naming task and metric: no task, metric, model or protocol; a value that is not finite;
+ * infinity or a fractional count elsewhere. 0 or error(). */
+int record_check(const struct record *r);
+
+/* Appends one line of JSON without the newline; numbers read back as the same bits. 0 or error(),
+ * as record_check(). */
+int record_to_json(const struct record *r, struct buf *out);
+
+/* Strict: an unknown or repeated field, a wrong type, or a run_id that does not fit the identity is
+ * error() beginning with `where`. A missing field is unknown. Initialises *out in every case. */
+int record_from_json(const char *text, size_t nbytes, const char *where, struct record *out);
+
+struct records {
+    struct record *items;
+    size_t n, cap;
+};
+
+/* Moves *r to the end of the list (r is left empty), with its run_id. 0, or error() as
+ * record_check(), in which case r is untouched. */
+int records_add(struct records *rs, struct record *r);
+/* Appends every line of a JSON-lines file. 0 or error() with the line's number. */
+int records_read(struct records *rs, const char *path);
+void records_release(struct records *rs);
+
+#endif
