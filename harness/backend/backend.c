@@ -1,0 +1,53 @@
+/* The table of backends and what is common to all. */
+#include "harness/backend/backend.h"
+
+#include <string.h>
+
+#include "harness/base/buf.h"
+#include "harness/base/error.h"
+#include "harness/backend/cpu/cpu.h"
+
+const struct backend *const backends[] = {
+    &backend_cpu,
+    NULL,
+};
+
+int device_open(struct device **out, const char *name, int n_threads)
+{
+    struct buf known = {0};
+    int n = 0, rc = -1;
+
+    while (backends[n])
+        n++;
+    if (!name || strcmp(name, "auto") == 0)
+        return backends[n - 1]->open(out, n_threads);
+    for (int i = 0; i < n; i++) {
+        if (strcmp(backends[i]->name, name) == 0)
+            return backends[i]->open(out, n_threads);
+        buf_addf(&known, "%s%s", i ? ", " : "", backends[i]->name);
+    }
+    rc = error("no backend '%s' in this build; known: %s", name, buf_str(&known));
+    buf_release(&known);
+    return rc;
+}
+
+void device_close(struct device *dev)
+{
+    if (dev)
+        dev->ops->close(dev);
+}
+
+struct tensor device_tensor(struct device *dev, enum dtype dtype, size_t rows, size_t cols)
+{
+    struct tensor t = {NULL, dtype, rows, cols};
+
+    t.data = dev->ops->alloc(dev, tensor_nbytes(t));
+    return t;
+}
+
+void device_tensor_free(struct device *dev, struct tensor *t)
+{
+    if (t->data)
+        dev->ops->free(dev, t->data);
+    *t = (struct tensor){0};
+}

@@ -1,0 +1,205 @@
+/* The backend seam: where arithmetic happens. A backend is a const table of operations; every slot
+ * exists on the CPU first, in plain C, and that version is the oracle of all others.
+ *
+ * Conventions: T tokens, h hidden size, d head size, nh query heads, nkv key/value heads, V
+ * vocabulary. Activations are row-major tokens x features, weights n_out x n_in. Pointers and
+ * tensors are in the device's memory unless a comment says host. The statistics and the pruning
+ * operations work in float32 whatever the weights' type. Operations cannot fail: what can be wrong
+ * is checked before, and a broken device dies with a line that says what was asked for.
+ * Operations of one device run in the order of their calls; download() waits for them. */
+#ifndef DUO_BACKEND_BACKEND_H
+#define DUO_BACKEND_BACKEND_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "harness/backend/tensor.h"
+
+/* Keys and values live in pages of KV_PAGE positions, so that sequences that share a prefix share
+ * its full pages. Page p of a sequence holds positions p * KV_PAGE .. p * KV_PAGE + KV_PAGE - 1. */
+#define KV_PAGE 16
+
+struct attention_shape {
+    size_t n_heads, n_kv_heads, head_dim;
+};
+
+/* How the rows of a packed batch belong together (arrays on the device, made by model/batch.c).
+ * Segment s owns rows seg_row[s] .. seg_row[s+1]-1, at positions seg_pos[s], seg_pos[s]+1, ...; its
+ * keys are those of pages[seg_page[s] .. ] in order, up to each query's own position. */
+struct batch_layout {
+    size_t n_rows, n_segments, n_copies;
+    size_t max_positions;     /* largest position + 1 over all segments */
+    const int32_t *ids;       /* n_rows token ids */
+    const int32_t *positions; /* n_rows */
+    const int32_t *seg_row;   /* n_segments + 1 */
+    const int32_t *seg_pos;   /* n_segments */
+    const int32_t *seg_page;  /* n_segments: index of the first of its pages in pages[] */
+    const int32_t *pages;
+    /* Key and value of row copy_row[i] go to slot copy_slot[i] = page * KV_PAGE + offset; a row
+     * goes to several slots where the last, partly filled page of a prefix is copied. */
+    const int32_t *copy_row, *copy_slot;
+};
+
+/* One layer's keys and values: n_pages pages of n_kv_heads * head_dim * KV_PAGE elements each; the
+ * order inside a page is the backend's own. */
+struct kv_layer {
+    void *k, *v;
+};
+
+/* What happens to the input of a linear (METHOD section 1). The rule is applied per token by the
+ * operation that produces the input. */
+enum act_kind {
+    ACT_DENSE,
+    ACT_TOPK,      /* keep |x_j| >= the (floor(n * sparsity))-th smallest of |x|, ties kept */
+    ACT_THRESHOLD, /* keep |x_j| >= threshold (TEAL) */
+};
+
+struct act_rule {
+    enum act_kind kind;
+    double sparsity;    /* ACT_TOPK: share of channels to drop, 0 <= s < 1 */
+    float threshold;    /* ACT_THRESHOLD */
+    uint64_t *n_zero;   /* device counter of zeros in the outputs, or NULL: not counted */
+};
+
+/* How one column of W is treated by the block walk; see obs_prune. */
+struct obs_options {
+    size_t block;    /* columns per block, B */
+    double sparsity; /* share of zeros per block over all rows; 0 prunes nothing */
+    size_t nm_n, nm_m; /* N:M: zero the n smallest scores of m consecutive columns; 0: unused */
+    int lazy_exact;  /* V = value before pruning (1) or after (0) */
+};
+
+struct device;
+
+struct backend {
+    const char *name;
+    const char *summary;
+
+    /* 0, or error() (no such device). n_threads 0: the backend's choice. */
+    int (*open)(struct device **out, int n_threads);
+    void (*close)(struct device *dev);
+    /* One line for records: processor or card and what matters of it; owned by dev. */
+    const char *(*describe)(const struct device *dev);
+
+    /* ---- memory: alloc dies when there is none; contents are undefined */
+    void *(*alloc)(struct device *dev, size_t nbytes);
+    void (*free)(struct device *dev, void *p);
+    size_t (*memory_free)(struct device *dev); /* bytes that alloc could still give, about */
+    void (*upload)(struct device *dev, void *dst, const void *host, size_t nbytes);
+    void (*download)(struct device *dev, void *host, const void *src, size_t nbytes);
+    void (*copy)(struct device *dev, void *dst, const void *src, size_t nbytes);
+    void (*zero)(struct device *dev, void *dst, size_t nbytes);
+    /* dst[i] = (dst type) src[i]; same number of elements. */
+    void (*convert)(struct device *dev, struct tensor dst, struct tensor src);
+
+    /* ---- forward */
+    /* out[t,:] = table[ids[t],:] */
+    void (*embed)(struct device *dev, struct tensor out, struct tensor table, const int32_t *ids);
+    /* out = rule(x / sqrt(mean(x^2) + eps) * weight); weight: 1 x h. out may be x. */
+    void (*rmsnorm)(struct device *dev, struct tensor out, struct tensor x, struct tensor weight,
+                    float eps, const struct act_rule *rule);
+    /* out = x W^T, or out += x W^T if accumulate. x: T x n_in, W: n_out x n_in, out: T x n_out.
+     * A row of out depends on its row of x alone, to the bit, whatever T is. */
+    void (*linear)(struct device *dev, struct tensor out, struct tensor x, struct tensor w,
+                   int accumulate);
+    /* out[r,:] = x[rows[r],:] */
+    void (*gather)(struct device *dev, struct tensor out, struct tensor x, const int32_t *rows);
+    /* Rotary embedding in place on the q and k parts of qkv (T x (nh + 2 nkv) d, heads [q|k|v]):
+     * pairs (i, i + d/2) turn by position * inv_freq[i]; cos_sin: positions x d, as made by
+     * model/rope.c: d/2 cosines, then d/2 sines. */
+    void (*rope)(struct device *dev, struct tensor qkv, struct attention_shape shape,
+                 struct tensor cos_sin, const int32_t *positions);
+    /* Stores the k and v parts of qkv's rows to their slots. */
+    void (*kv_write)(struct device *dev, struct kv_layer kv, struct tensor qkv,
+                     struct attention_shape shape, const struct batch_layout *b);
+    /* out (T x nh d) = rule(softmax(q k^T / sqrt(d)) v), causal, over each segment's pages. A row's
+     * bits depend on its query and keys alone. */
+    void (*attention)(struct device *dev, struct tensor out, struct tensor qkv, struct kv_layer kv,
+                      struct attention_shape shape, const struct batch_layout *b,
+                      const struct act_rule *rule);
+    /* out (T x m) = rule(silu(gate) * up), gate_up: T x 2m, [gate | up]; silu(x) = x / (1 + e^-x) */
+    void (*silu_mul)(struct device *dev, struct tensor out, struct tensor gate_up,
+                     const struct act_rule *rule);
+    /* out = rule(x); out may be x. */
+    void (*sparsify)(struct device *dev, struct tensor out, struct tensor x,
+                     const struct act_rule *rule);
+    /* For each row r of x (R x h): logits = head x_r; logprob[r] = logits[target[r]] -
+     * logsumexp(logits), is_top[r] = 1 if no logit is larger than the target's and none of a
+     * smaller id is equal (argmax == target). Logits are never all in memory. logprob: double. */
+    void (*logprob)(struct device *dev, double *logprob, int32_t *is_top, struct tensor x,
+                    struct tensor head, const int32_t *target);
+
+    /* ---- statistics, float32, sums over the T rows added to what is there */
+    /* H (k x k) += x^T x, upper triangle only; mirror() copies it to the lower one. */
+    void (*gram)(struct device *dev, struct tensor h, struct tensor x);
+    void (*mirror)(struct device *dev, struct tensor h);
+    /* C (k x m) += a^T b; a: T x k, b: T x m */
+    void (*cross)(struct device *dev, struct tensor c, struct tensor a, struct tensor b);
+    /* s (1 x k) += column sums of x^2 */
+    void (*sum_squares)(struct device *dev, struct tensor s, struct tensor x);
+    /* out = a - b */
+    void (*subtract)(struct device *dev, struct tensor out, struct tensor a, struct tensor b);
+
+    /* ---- pruning, float32 */
+    /* x *= factor */
+    void (*scale)(struct device *dev, struct tensor x, float factor);
+    /* Diagonal of square h to d (1 x k); and h[i,i] += v[i] for a host vector v of k values. */
+    void (*get_diagonal)(struct device *dev, struct tensor d, struct tensor h);
+    void (*add_diagonal)(struct device *dev, struct tensor h, const float *host_v);
+    /* out[i,j] = x[row_index[i], col_index[j]] for host indices; NULL: identity. out is not x. */
+    void (*permute)(struct device *dev, struct tensor out, struct tensor x,
+                    const int32_t *row_index, const int32_t *col_index);
+    /* U upper triangular with H^-1 = U^T U (H symmetric, full storage; destroyed). 0, or the
+     * 1-based order of the leading minor (in reversed column order) that is not positive definite;
+     * no message, U is then undefined. The lower triangle of U is zero. */
+    int (*inverse_factor)(struct device *dev, struct tensor u, struct tensor h);
+    /* C = A op(B): A m x n, B n x p, or p x n if transposed. */
+    void (*multiply)(struct device *dev, struct tensor c, struct tensor a, struct tensor b,
+                     int b_transposed);
+    /* x[i,j] = 0 for j <= i (keeps the strictly upper part), times factor. */
+    void (*strict_upper)(struct device *dev, struct tensor x, float factor);
+    /* b_p = sum_{j>p} q[p,j]^2 to out (1 x k) */
+    void (*upper_row_squares)(struct device *dev, struct tensor out, struct tensor q);
+    /* Optimal-brain-surgeon walk over the columns of w (n x k), METHOD sections 3 and 4: per block of
+     * B columns the scores S[:,p] = w[:,p]^2 coef[p] from the block-start weights, one threshold
+     * t = sort(S)[floor(numel s)] over all rows, S <= t pruned (or N:M by current weights); then
+     * column by column err = (w - q) / U_pp; w[:,p:] -= err (x) U[p,p:] - v (x) D[p,p:], and the
+     * lazy update of the columns right of the block. d.data NULL: no D term. coef: 1 x k. */
+    void (*obs_prune)(struct device *dev, struct tensor w, struct tensor u, struct tensor d,
+                      struct tensor coef, const struct obs_options *opt);
+    /* Zeroes w where its score is among the smallest. Score = |w[i,j]| * scale[j] (scale 1 x k, or
+     * data NULL: 1). per_row 0: score <= sort(all)[floor(numel s)]; per_row 1: the floor(k s)
+     * smallest of every row, lowest column first among equals; nm_m > 0: the nm_n smallest of every
+     * nm_m consecutive columns, lowest first. */
+    void (*mask_smallest)(struct device *dev, struct tensor w, struct tensor scale, double sparsity,
+                          int per_row, size_t nm_n, size_t nm_m);
+    /* Number of zeros; and 1 if every element is finite, else 0. */
+    size_t (*count_zeros)(struct device *dev, struct tensor w);
+    int (*all_finite)(struct device *dev, struct tensor w);
+};
+
+/* What every backend's device begins with. */
+struct device {
+    const struct backend *ops;
+};
+
+/* NULL-terminated; the first is the CPU. The one place that knows which backends are built. */
+extern const struct backend *const backends[];
+
+/* By name, or NULL after error() that lists the known ones. NULL name or "auto": the last one that
+ * opens (a GPU before the CPU). */
+int device_open(struct device **out, const char *name, int n_threads);
+void device_close(struct device *dev);
+
+/* Allocates a tensor on the device. */
+struct tensor device_tensor(struct device *dev, enum dtype dtype, size_t rows, size_t cols);
+void device_tensor_free(struct device *dev, struct tensor *t);
+
+/* Index of the threshold in the ascending order of n values: floor(n * sparsity), as the reference
+ * code computes it in double. One definition for all top-k and block thresholds. */
+static inline size_t sparsity_index(size_t n, double sparsity)
+{
+    return (size_t)((double)n * sparsity);
+}
+
+#endif

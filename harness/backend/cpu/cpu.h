@@ -1,0 +1,83 @@
+/* The CPU backend: plain C and OpenBLAS, float32, OpenMP over rows. The oracle of all others. */
+#ifndef DUO_BACKEND_CPU_CPU_H
+#define DUO_BACKEND_CPU_CPU_H
+
+#include "harness/backend/backend.h"
+
+extern const struct backend backend_cpu;
+
+struct cpu_device {
+    struct device base;
+    int n_threads;
+    char *text; /* describe() */
+};
+
+static inline int cpu_threads(const struct device *dev)
+{
+    return ((const struct cpu_device *)dev)->n_threads;
+}
+
+/* One file each; contracts in backend.h. */
+void cpu_embed(struct device *, struct tensor, struct tensor, const int32_t *);
+void cpu_rmsnorm(struct device *, struct tensor, struct tensor, struct tensor, float,
+                 const struct act_rule *);
+void cpu_linear(struct device *, struct tensor, struct tensor, struct tensor, int);
+void cpu_gather(struct device *, struct tensor, struct tensor, const int32_t *);
+void cpu_rope(struct device *, struct tensor, struct attention_shape, struct tensor,
+              const int32_t *);
+void cpu_kv_write(struct device *, struct kv_layer, struct tensor, struct attention_shape,
+                  const struct batch_layout *);
+void cpu_attention(struct device *, struct tensor, struct tensor, struct kv_layer,
+                   struct attention_shape, const struct batch_layout *, const struct act_rule *);
+void cpu_silu_mul(struct device *, struct tensor, struct tensor, const struct act_rule *);
+void cpu_sparsify(struct device *, struct tensor, struct tensor, const struct act_rule *);
+void cpu_logprob(struct device *, double *, int32_t *, struct tensor, struct tensor,
+                 const int32_t *);
+void cpu_gram(struct device *, struct tensor, struct tensor);
+void cpu_mirror(struct device *, struct tensor);
+void cpu_cross(struct device *, struct tensor, struct tensor, struct tensor);
+void cpu_sum_squares(struct device *, struct tensor, struct tensor);
+void cpu_subtract(struct device *, struct tensor, struct tensor, struct tensor);
+void cpu_scale(struct device *, struct tensor, float);
+void cpu_get_diagonal(struct device *, struct tensor, struct tensor);
+void cpu_add_diagonal(struct device *, struct tensor, const float *);
+void cpu_permute(struct device *, struct tensor, struct tensor, const int32_t *, const int32_t *);
+int cpu_inverse_factor(struct device *, struct tensor, struct tensor);
+void cpu_multiply(struct device *, struct tensor, struct tensor, struct tensor, int);
+void cpu_strict_upper(struct device *, struct tensor, float);
+void cpu_upper_row_squares(struct device *, struct tensor, struct tensor);
+void cpu_obs_prune(struct device *, struct tensor, struct tensor, struct tensor, struct tensor,
+                   const struct obs_options *);
+void cpu_mask_smallest(struct device *, struct tensor, struct tensor, double, int, size_t, size_t);
+size_t cpu_count_zeros(struct device *, struct tensor);
+int cpu_all_finite(struct device *, struct tensor);
+
+/* ---- shared inside the backend */
+
+/* C (m x n, row stride ldc) = alpha A op(B) + beta C on one thread. */
+void cpu_sgemm(int a_transposed, int b_transposed, size_t m, size_t n, size_t k, float alpha,
+               const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
+               size_t ldc);
+
+/* Rows per group within which OpenBLAS treats every row alike: a product over a multiple of
+ * CPU_ROW_GROUP rows gives each row the same bits wherever it stands. */
+#define CPU_ROW_GROUP 96
+
+/* out[0 .. n_rows) (row stride ldo) = x W^T for n_rows <= rows of the scratch, one thread; rows are
+ * padded to CPU_ROW_GROUP with the zeros of scratch. */
+struct cpu_pad {
+    float *x, *out; /* CPU_ROW_GROUP x k, CPU_ROW_GROUP x n */
+};
+void cpu_rows_times(const float *x, size_t n_rows, size_t k, const float *w, size_t n, float beta,
+                    float *out, size_t ldo, struct cpu_pad *pad);
+
+/* In-place rule on one row; adds the zeros to *n_zero. */
+void cpu_apply_rule(float *x, size_t n, const struct act_rule *rule, uint64_t *n_zero);
+
+/* Adds to the rule's counter, if it has one, from any thread. */
+void cpu_count(const struct act_rule *rule, uint64_t n_zero);
+
+/* The idx-th smallest (0-based) of n values, without NaN. */
+float cpu_kth_smallest(const float *v, size_t n, size_t idx);
+
+#endif

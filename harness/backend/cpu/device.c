@@ -1,0 +1,158 @@
+/* The CPU as a device: memory, conversion, and the table of operations. */
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "harness/base/buf.h"
+#include "harness/base/error.h"
+#include "harness/backend/cpu/cpu.h"
+
+/* From OpenBLAS; its cblas.h is seen by gemm.c alone. */
+extern void openblas_set_num_threads(int n);
+extern char *openblas_get_corename(void);
+
+/* "model name" of the first processor, or the machine's architecture. */
+static void processor_name(struct buf *out)
+{
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    char line[256];
+
+    while (f && fgets(line, sizeof(line), f)) {
+        char *colon = strchr(line, ':');
+
+        if (strncmp(line, "model name", 10) == 0 && colon) {
+            line[strcspn(line, "\n")] = 0;
+            buf_adds(out, colon + 2);
+            break;
+        }
+    }
+    if (f)
+        fclose(f);
+    if (!out->n)
+        buf_adds(out, "CPU");
+}
+
+static int cpu_open(struct device **out, int n_threads)
+{
+    struct cpu_device *dev = xcalloc(1, sizeof(*dev));
+    struct buf text = {0};
+
+    /* Threads are ours, over tiles; OpenBLAS runs each tile on the calling thread. */
+    openblas_set_num_threads(1);
+    dev->base.ops = &backend_cpu;
+    dev->n_threads = n_threads > 0 ? n_threads : omp_get_num_procs();
+    processor_name(&text);
+    buf_addf(&text, ", %d threads, OpenBLAS %s", dev->n_threads, openblas_get_corename());
+    dev->text = buf_detach(&text);
+    *out = &dev->base;
+    return 0;
+}
+
+static void cpu_close(struct device *dev)
+{
+    free(((struct cpu_device *)dev)->text);
+    free(dev);
+}
+
+static const char *cpu_describe(const struct device *dev)
+{
+    return ((const struct cpu_device *)dev)->text;
+}
+
+static void *cpu_alloc(struct device *dev, size_t nbytes)
+{
+    (void)dev;
+    return xalloc_aligned(nbytes);
+}
+
+static void cpu_free(struct device *dev, void *p)
+{
+    (void)dev;
+    free(p);
+}
+
+static size_t cpu_memory_free(struct device *dev)
+{
+    (void)dev;
+    return (size_t)sysconf(_SC_AVPHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void cpu_copy(struct device *dev, void *dst, const void *src, size_t nbytes)
+{
+    (void)dev;
+    memcpy(dst, src, nbytes);
+}
+
+static void cpu_zero(struct device *dev, void *dst, size_t nbytes)
+{
+    (void)dev;
+    memset(dst, 0, nbytes);
+}
+
+static float load(const void *p, enum dtype t, size_t i)
+{
+    if (t == DTYPE_F32)
+        return ((const float *)p)[i];
+    return t == DTYPE_F16 ? f16_to_f32(((const uint16_t *)p)[i])
+                          : bf16_to_f32(((const uint16_t *)p)[i]);
+}
+
+static void store(void *p, enum dtype t, size_t i, float v)
+{
+    if (t == DTYPE_F32)
+        ((float *)p)[i] = v;
+    else
+        ((uint16_t *)p)[i] = t == DTYPE_F16 ? f32_to_f16(v) : f32_to_bf16(v);
+}
+
+static void cpu_convert(struct device *dev, struct tensor dst, struct tensor src)
+{
+#pragma omp parallel for num_threads(cpu_threads(dev))
+    for (size_t i = 0; i < tensor_numel(dst); i++)
+        store(dst.data, dst.dtype, i, load(src.data, src.dtype, i));
+}
+
+const struct backend backend_cpu = {
+    .name = "cpu",
+    .summary = "plain C and OpenBLAS in float32",
+    .open = cpu_open,
+    .close = cpu_close,
+    .describe = cpu_describe,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .memory_free = cpu_memory_free,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .copy = cpu_copy,
+    .zero = cpu_zero,
+    .convert = cpu_convert,
+    .embed = cpu_embed,
+    .rmsnorm = cpu_rmsnorm,
+    .linear = cpu_linear,
+    .gather = cpu_gather,
+    .rope = cpu_rope,
+    .kv_write = cpu_kv_write,
+    .attention = cpu_attention,
+    .silu_mul = cpu_silu_mul,
+    .sparsify = cpu_sparsify,
+    .logprob = cpu_logprob,
+    .gram = cpu_gram,
+    .mirror = cpu_mirror,
+    .cross = cpu_cross,
+    .sum_squares = cpu_sum_squares,
+    .subtract = cpu_subtract,
+    .scale = cpu_scale,
+    .get_diagonal = cpu_get_diagonal,
+    .add_diagonal = cpu_add_diagonal,
+    .permute = cpu_permute,
+    .inverse_factor = cpu_inverse_factor,
+    .multiply = cpu_multiply,
+    .strict_upper = cpu_strict_upper,
+    .upper_row_squares = cpu_upper_row_squares,
+    .obs_prune = cpu_obs_prune,
+    .mask_smallest = cpu_mask_smallest,
+    .count_zeros = cpu_count_zeros,
+    .all_finite = cpu_all_finite,
+};

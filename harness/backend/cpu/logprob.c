@@ -1,0 +1,109 @@
+/* Log-probabilities of target ids, fused over the head in slices of the vocabulary. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "harness/base/error.h"
+#include "harness/backend/cpu/cpu.h"
+#include "harness/backend/cpu/vec.h"
+
+#define SLICE 512 /* columns of logits at a time: fixed places, so that bits are fixed */
+
+/* Running state of one row's softmax over the slices seen so far. */
+struct row_state {
+    double sum; /* of exp(logit - max) */
+    float max, target;
+    size_t argmax; /* lowest id among the largest */
+};
+
+static double sum_exp(const float *x, size_t n, float max)
+{
+    v8f s = {0};
+    double total;
+    size_t j = 0;
+
+    for (; j + 8 <= n; j += 8)
+        s += v8_exp(v8_load(x + j) - max);
+    total = v8_sum(s);
+    for (; j < n; j++)
+        total += exp((double)(x[j] - max));
+    return total;
+}
+
+static float max_of(const float *x, size_t n)
+{
+    v8f m = v8_set(-INFINITY);
+    float r;
+    size_t j = 0;
+
+    for (; j + 8 <= n; j += 8)
+        m = v8_max(v8_load(x + j), m);
+    r = v8_hmax(m);
+    for (; j < n; j++)
+        r = x[j] > r ? x[j] : r;
+    return r;
+}
+
+static void row_slice(struct row_state *st, const float *x, size_t first, size_t n, size_t target)
+{
+    float m = max_of(x, n);
+
+    if (m > st->max) {
+        size_t j = 0;
+
+        while (j < n && x[j] != m)
+            j++;
+        st->argmax = first + j;
+        st->sum *= exp((double)(st->max - m));
+        st->max = m;
+    }
+    st->sum += sum_exp(x, n, st->max);
+    if (target >= first && target < first + n)
+        st->target = x[target - first];
+}
+
+static void tile_logprob(double *logprob, int32_t *is_top, const float *x, size_t n_rows,
+                         struct tensor head, const int32_t *target, float *logits,
+                         struct cpu_pad *pad)
+{
+    struct row_state *st = xcalloc(n_rows, sizeof(*st));
+    size_t h = head.cols;
+
+    for (size_t r = 0; r < n_rows; r++)
+        st[r].max = -INFINITY;
+    for (size_t c = 0; c < head.rows; c += SLICE) {
+        size_t n = head.rows - c < SLICE ? head.rows - c : SLICE;
+
+        cpu_rows_times(x, n_rows, h, (const float *)head.data + c * h, n, 0, logits, n, pad);
+        for (size_t r = 0; r < n_rows; r++)
+            row_slice(&st[r], logits + r * n, c, n, (size_t)target[r]);
+    }
+    for (size_t r = 0; r < n_rows; r++) {
+        logprob[r] = (double)st[r].target - (double)st[r].max - log(st[r].sum);
+        is_top[r] = st[r].argmax == (size_t)target[r];
+    }
+    free(st);
+}
+
+void cpu_logprob(struct device *dev, double *logprob, int32_t *is_top, struct tensor x,
+                 struct tensor head, const int32_t *target)
+{
+    size_t groups = (x.rows + CPU_ROW_GROUP - 1) / CPU_ROW_GROUP;
+    size_t threads = (size_t)cpu_threads(dev), per = (groups + threads - 1) / threads;
+    size_t tile = (per < 4 ? per : 4) * CPU_ROW_GROUP;
+
+    if (x.rows == 0)
+        return;
+#pragma omp parallel num_threads(cpu_threads(dev))
+    {
+        float *logits = xalloc_aligned(tile * SLICE * sizeof(float));
+        struct cpu_pad pad = {0};
+
+#pragma omp for schedule(dynamic)
+        for (size_t r = 0; r < x.rows; r += tile)
+            tile_logprob(logprob + r, is_top + r, (const float *)x.data + r * x.cols,
+                         x.rows - r < tile ? x.rows - r : tile, head, target + r, logits, &pad);
+        free(pad.x);
+        free(pad.out);
+        free(logits);
+    }
+}

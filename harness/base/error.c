@@ -1,0 +1,103 @@
+/* Error lines and allocation that cannot fail. */
+#include "harness/base/error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static _Thread_local char last[1024];
+static int silent_lines;
+
+/* One call per line, so that lines of several threads do not mix; a progress line is wiped. */
+static void print_line(const char *prefix, const char *text)
+{
+    const char *wipe = isatty(STDERR_FILENO) ? "\r\033[K" : "";
+
+    if (!silent_lines)
+        fprintf(stderr, "%sduo: %s%s\n", wipe, prefix, text);
+}
+
+int error(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(last, sizeof(last), fmt, ap);
+    va_end(ap);
+    print_line("", last);
+    return -1;
+}
+
+void warning(const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    print_line("warning: ", text);
+}
+
+void die(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(last, sizeof(last), fmt, ap);
+    va_end(ap);
+    print_line("", last);
+    exit(1);
+}
+
+const char *error_last(void)
+{
+    return last;
+}
+
+void error_silence(int silent)
+{
+    silent_lines = silent;
+}
+
+static void *checked(void *p, size_t nbytes)
+{
+    if (!p)
+        die("out of memory: %zu bytes asked for", nbytes);
+    return p;
+}
+
+void *xmalloc(size_t nbytes)
+{
+    return checked(malloc(nbytes ? nbytes : 1), nbytes);
+}
+
+void *xcalloc(size_t n, size_t size)
+{
+    size_t nbytes;
+
+    if (__builtin_mul_overflow(n, size, &nbytes))
+        die("out of memory: %zu times %zu bytes asked for", n, size);
+    return checked(calloc(1, nbytes ? nbytes : 1), nbytes);
+}
+
+void *xrealloc(void *p, size_t nbytes)
+{
+    return checked(realloc(p, nbytes ? nbytes : 1), nbytes);
+}
+
+char *xstrdup(const char *s)
+{
+    size_t nbytes = strlen(s) + 1;
+
+    return memcpy(xmalloc(nbytes), s, nbytes);
+}
+
+void *xalloc_aligned(size_t nbytes)
+{
+    size_t rounded = (nbytes + 63) / 64 * 64;
+
+    return checked(aligned_alloc(64, rounded ? rounded : 64), nbytes);
+}

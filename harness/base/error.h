@@ -1,0 +1,32 @@
+/* Errors and memory. The world being wrong is one printed line and -1; nothing to be done is die(). */
+#ifndef DUO_BASE_ERROR_H
+#define DUO_BASE_ERROR_H
+
+#include <stddef.h>
+
+/* Prints "duo: MESSAGE" and a newline on stderr and returns -1, so that a caller can write
+ * `return error("cannot open '%s'", path)`. Called once, where the cause is known. */
+int error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Prints "duo: warning: MESSAGE"; the run goes on. */
+void warning(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Prints "duo: MESSAGE" and ends the process with status 1: for what no caller can mend. */
+void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* The text of this thread's last error() without prefix and newline; "" before the first. */
+const char *error_last(void);
+
+/* Keeps error() and warning() from printing (error_last() still works): for tests of errors. */
+void error_silence(int silent);
+
+/* Memory or die() with the size asked for. n == 0 gives a valid pointer. All are free()d. */
+void *xmalloc(size_t nbytes);
+void *xcalloc(size_t n, size_t size);
+void *xrealloc(void *p, size_t nbytes);
+char *xstrdup(const char *s);
+
+/* 64-byte aligned, for vector loads; free() as usual. */
+void *xalloc_aligned(size_t nbytes);
+
+#endif

@@ -1,0 +1,175 @@
+/* Whole-file reading and atomic writing. */
+#include "harness/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "harness/base/error.h"
+
+int file_exists(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+int dir_exists(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+char *path_join(const char *dir, const char *name)
+{
+    struct buf b = {0};
+
+    buf_adds(&b, dir);
+    if (b.n && b.data[b.n - 1] != '/')
+        buf_addc(&b, '/');
+    buf_adds(&b, name);
+    return buf_detach(&b);
+}
+
+int dir_make(const char *path)
+{
+    char *p = xstrdup(path), *s = p;
+    int rc = 0;
+
+    while (s && rc == 0) {
+        s = strchr(s + 1, '/');
+        if (s)
+            *s = 0;
+        if (mkdir(p, 0777) != 0 && errno != EEXIST)
+            rc = error("cannot make folder '%s': %s", p, strerror(errno));
+        else if (!dir_exists(p))
+            rc = error("'%s' is not a folder", p);
+        if (s)
+            *s = '/';
+    }
+    free(p);
+    return rc;
+}
+
+int file_read(const char *path, struct buf *out)
+{
+    FILE *f = fopen(path, "rb");
+    size_t n;
+    int rc = 0;
+
+    if (!f)
+        return error("cannot open '%s': %s", path, strerror(errno));
+    do {
+        char *to = buf_reserve(out, 1 << 16);
+
+        n = fread(to, 1, 1 << 16, f);
+        out->n += n;
+        out->data[out->n] = 0;
+    } while (n > 0);
+    if (ferror(f))
+        rc = error("cannot read '%s': %s", path, strerror(errno));
+    fclose(f);
+    return rc;
+}
+
+int file_map_open(struct file_map *m, const char *path)
+{
+    struct stat st;
+    void *data;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    *m = (struct file_map){0};
+    if (fd < 0)
+        return error("cannot open '%s': %s", path, strerror(errno));
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(fd);
+        return error("'%s' is not a regular file", path);
+    }
+    if (st.st_size == 0) {
+        close(fd);
+        return error("'%s' is empty", path);
+    }
+    data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    close(fd);
+    if (data == MAP_FAILED)
+        return error("cannot map '%s': %s", path, strerror(errno));
+    m->data = data;
+    m->nbytes = (size_t)st.st_size;
+    return 0;
+}
+
+void file_map_close(struct file_map *m)
+{
+    if (m->data)
+        munmap((void *)m->data, m->nbytes);
+    *m = (struct file_map){0};
+}
+
+int atomic_file_open(struct atomic_file *a, const char *path)
+{
+    struct buf tmp = {0};
+    int fd;
+
+    *a = (struct atomic_file){0};
+    buf_addf(&tmp, "%s.XXXXXX.tmp", path);
+    fd = mkstemps(tmp.data, 4);
+    if (fd < 0) {
+        buf_release(&tmp);
+        return error("cannot write '%s': %s", path, strerror(errno));
+    }
+    fchmod(fd, 0644);
+    a->f = fdopen(fd, "wb");
+    a->path = xstrdup(path);
+    a->tmp = buf_detach(&tmp);
+    if (!a->f)
+        die("cannot open a stream for '%s': %s", path, strerror(errno));
+    return 0;
+}
+
+int atomic_file_commit(struct atomic_file *a)
+{
+    int bad = ferror(a->f) || fflush(a->f) != 0 || fsync(fileno(a->f)) != 0;
+    int err = errno;
+
+    if (fclose(a->f) != 0 && !bad) {
+        bad = 1;
+        err = errno;
+    }
+    a->f = NULL;
+    if (!bad && rename(a->tmp, a->path) != 0) {
+        bad = 1;
+        err = errno;
+    }
+    if (bad)
+        error("cannot write '%s': %s", a->path, strerror(err ? err : EIO));
+    else
+        a->tmp[0] = 0;
+    atomic_file_abort(a);
+    return bad ? -1 : 0;
+}
+
+void atomic_file_abort(struct atomic_file *a)
+{
+    if (a->f)
+        fclose(a->f);
+    if (a->tmp && a->tmp[0])
+        unlink(a->tmp);
+    free(a->tmp);
+    free(a->path);
+    *a = (struct atomic_file){0};
+}
+
+int file_write_atomic(const char *path, const void *data, size_t nbytes)
+{
+    struct atomic_file a;
+
+    if (atomic_file_open(&a, path) != 0)
+        return -1;
+    fwrite(data, 1, nbytes, a.f);
+    return atomic_file_commit(&a);
+}

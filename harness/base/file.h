@@ -1,0 +1,46 @@
+/* Whole-file reading and atomic writing. */
+#ifndef DUO_BASE_FILE_H
+#define DUO_BASE_FILE_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "harness/base/buf.h"
+
+/* 1 if path is a regular file (file_exists) or a folder (dir_exists), else 0. No message. */
+int file_exists(const char *path);
+int dir_exists(const char *path);
+
+/* DIR/NAME in a buffer that the caller frees. */
+char *path_join(const char *dir, const char *name);
+
+/* mkdir -p. Returns 0 or error(). */
+int dir_make(const char *path);
+
+/* Appends the whole file to out. Returns 0 or error(). */
+int file_read(const char *path, struct buf *out);
+
+/* A file mapped privately: writes to it (there are none) would never reach the disk. */
+struct file_map {
+    const unsigned char *data; /* nbytes readable bytes, page aligned */
+    size_t nbytes;
+};
+int file_map_open(struct file_map *m, const char *path);
+void file_map_close(struct file_map *m);
+
+/* Atomic writing: data goes to a temporary file beside PATH, which commit syncs and renames.
+ * Nothing is ever seen half-written under PATH; abort (or a crash before commit) leaves the old
+ * file. Every write error, a full disk included, is found at the latest by commit. */
+struct atomic_file {
+    FILE *f; /* write here */
+    char *path;
+    char *tmp;
+};
+int atomic_file_open(struct atomic_file *a, const char *path);
+int atomic_file_commit(struct atomic_file *a);
+void atomic_file_abort(struct atomic_file *a);
+
+/* The three in one. */
+int file_write_atomic(const char *path, const void *data, size_t nbytes);
+
+#endif

@@ -1,0 +1,146 @@
+/* Strict reading of JSON over cJSON. */
+#include "harness/base/json.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "harness/base/buf.h"
+#include "harness/base/error.h"
+#include "harness/base/file.h"
+
+cJSON *json_parse(const char *text, size_t nbytes, const char *where)
+{
+    const char *end = NULL, *stop = text + nbytes;
+    cJSON *v = cJSON_ParseWithLengthOpts(text, nbytes, &end, 0);
+
+    if (!v) {
+        size_t at = end && end >= text && end <= stop ? (size_t)(end - text) : 0;
+
+        error("%s: bad JSON at byte %zu", where, at);
+        return NULL;
+    }
+    while (end < stop && strchr(" \t\r\n", *end) && *end)
+        end++;
+    if (end < stop) {
+        error("%s: bad JSON: something follows the value at byte %zu", where, (size_t)(end - text));
+        cJSON_Delete(v);
+        return NULL;
+    }
+    return v;
+}
+
+cJSON *json_read(const char *path)
+{
+    struct buf text = {0};
+    cJSON *v = NULL;
+
+    if (file_read(path, &text) == 0)
+        v = json_parse(buf_str(&text), text.n, path);
+    buf_release(&text);
+    return v;
+}
+
+/* The member, or NULL after error(). */
+static const cJSON *member(const cJSON *obj, const char *key, const char *where)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(obj, key);
+
+    if (!v)
+        error("%s: no field '%s'", where, key);
+    return v;
+}
+
+int json_has(const cJSON *obj, const char *key)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(obj, key);
+
+    return v && !cJSON_IsNull(v);
+}
+
+int json_string(const cJSON *obj, const char *key, const char *where, const char **out)
+{
+    const cJSON *v = member(obj, key, where);
+
+    if (!v)
+        return -1;
+    if (!cJSON_IsString(v))
+        return error("%s: field '%s' is not a string", where, key);
+    *out = v->valuestring;
+    return 0;
+}
+
+int json_bool(const cJSON *obj, const char *key, const char *where, int *out)
+{
+    const cJSON *v = member(obj, key, where);
+
+    if (!v)
+        return -1;
+    if (!cJSON_IsBool(v))
+        return error("%s: field '%s' is not true or false", where, key);
+    *out = cJSON_IsTrue(v);
+    return 0;
+}
+
+int json_number(const cJSON *obj, const char *key, const char *where, double *out)
+{
+    const cJSON *v = member(obj, key, where);
+
+    if (!v)
+        return -1;
+    if (!cJSON_IsNumber(v) || !isfinite(v->valuedouble))
+        return error("%s: field '%s' is not a finite number", where, key);
+    *out = v->valuedouble;
+    return 0;
+}
+
+int json_int(const cJSON *obj, const char *key, const char *where, int64_t min, int64_t max,
+             int64_t *out)
+{
+    double v = 0;
+
+    if (json_number(obj, key, where, &v) != 0)
+        return -1;
+    if (v != floor(v) || v < (double)min || v > (double)max)
+        return error("%s: field '%s' is %.17g, not a whole number from %lld to %lld", where, key, v,
+                     (long long)min, (long long)max);
+    *out = (int64_t)v;
+    return 0;
+}
+
+int json_array(const cJSON *obj, const char *key, const char *where, const cJSON **out)
+{
+    const cJSON *v = member(obj, key, where);
+
+    if (!v)
+        return -1;
+    if (!cJSON_IsArray(v))
+        return error("%s: field '%s' is not a list", where, key);
+    *out = v;
+    return 0;
+}
+
+void json_add_quoted(struct buf *b, const char *s)
+{
+    buf_addc(b, '"');
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+
+        if (c == '"' || c == '\\')
+            buf_addf(b, "\\%c", c);
+        else if (c == '\n')
+            buf_adds(b, "\\n");
+        else if (c == '\r')
+            buf_adds(b, "\\r");
+        else if (c == '\t')
+            buf_adds(b, "\\t");
+        else if (c == '\b')
+            buf_adds(b, "\\b");
+        else if (c == '\f')
+            buf_adds(b, "\\f");
+        else if (c < 0x20)
+            buf_addf(b, "\\u%04x", c);
+        else
+            buf_addc(b, (char)c);
+    }
+    buf_addc(b, '"');
+}
