@@ -67,37 +67,6 @@ struct record {
     double speedup, speedup_err;
 };
 
-/* The table of fields in the order in which they are written. */
-enum field_kind {
-    FIELD_STRING,  /* char *, NULL unknown */
-    FIELD_NUMBER,  /* double, NaN unknown */
-    FIELD_COUNT,   /* double holding a whole number from 0 to 2^53, NaN unknown */
-    FIELD_BOOL,    /* double 0 or 1, NaN unknown */
-    FIELD_STRINGS, /* char ** and size_t */
-    FIELD_NUMBERS, /* double * and size_t */
-};
-enum field_group {
-    GROUP_RUN,    /* when and by what */
-    GROUP_MODEL,  /* what was evaluated */
-    GROUP_RECIPE, /* how it was pruned, as asked */
-    GROUP_PLACE,  /* protocol, backend, limit */
-    GROUP_TASK,   /* the question set and the metric */
-    GROUP_RESULT, /* measured */
-    GROUP_SPEED,  /* measured, speed records */
-};
-struct record_field {
-    const char *name; /* NULL ends the table */
-    enum field_kind kind;
-    enum field_group group;
-    size_t offset;   /* into struct record */
-    size_t n_offset; /* lists: where their count is */
-};
-extern const struct record_field record_fields[];
-
-/* The member itself; the kind says its type. */
-const char *field_string(const struct record *r, const struct record_field *f);
-double field_number(const struct record *r, const struct record_field *f);
-
 /* All unknown. */
 void record_init(struct record *r);
 void record_release(struct record *r);
@@ -110,18 +79,20 @@ void record_set_samples(struct record *r, const double *ns, size_t n);
 /* Sets time to now. */
 void record_stamp(struct record *r);
 
-/* The first 16 hex digits of SHA-256 over the identity: the lines "name=value\n" of every known
- * field of the groups MODEL, RECIPE, PLACE and TASK, in the table's order. What is measured (value,
- * stderr, seconds, zeros, warnings), the time and the revision are not part of it, so the same
- * question has the same id again, and a field added later leaves old ids as they are. */
+/* The first 16 hex digits of SHA-256 over the identity: the lines name="text" or name=number of
+ * every known field of the groups MODEL, RECIPE, PLACE and TASK, in the table's order. What is
+ * measured (value, stderr, seconds, zeros, warnings), the time and the revision are not part of it,
+ * so the same question has the same id again, and a field added later leaves old ids as they are.
+ */
 void record_id(const struct record *r, char out[17]);
 
 /* The same over MODEL, RECIPE and PLACE: equal for the tasks and metrics of one cell of a table. */
 void record_cell_id(const struct record *r, char out[17]);
 
 /* Refuses, naming task and metric: no task, metric, model or protocol; a value that is not finite;
- * infinity or a fractional count elsewhere. 0 or error(). */
-int record_check(const struct record *r);
+ * infinity or a fractional count elsewhere. `where` begins the message, "" for nothing. 0 or
+ * error(). */
+int record_check(const struct record *r, const char *where);
 
 /* Appends one line of JSON without the newline; numbers read back as the same bits. 0 or error(),
  * as record_check(). */

@@ -1,0 +1,279 @@
+/* Records: the table of fields, life and identity. JSON is in record_json.c. */
+#include "harness/measure/record.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "harness/base/error.h"
+#include "harness/base/json.h"
+#include "harness/base/sha256.h"
+#include "harness/measure/pyjson.h"
+#include "harness/measure/record_fields.h"
+
+#define FIELD(kind_, group_, member)                                                               \
+    {                                                                                              \
+        .name = #member, .kind = FIELD_##kind_, .group = GROUP_##group_,                           \
+        .offset = offsetof(struct record, member)                                                  \
+    }
+#define LIST(kind_, group_, member, count)                                                         \
+    {                                                                                              \
+        .name = #member, .kind = FIELD_##kind_, .group = GROUP_##group_,                           \
+        .offset = offsetof(struct record, member), .n_offset = offsetof(struct record, count)      \
+    }
+
+const struct record_field record_fields[] = {
+    FIELD(STRING, RUN, run_id),
+    FIELD(STRING, RUN, time),
+    FIELD(STRING, RUN, git),
+    FIELD(STRING, MODEL, model),
+    FIELD(STRING, MODEL, model_sha256),
+    FIELD(STRING, MODEL, tokenizer_sha256),
+    FIELD(COUNT, MODEL, n_params),
+    FIELD(COUNT, MODEL, n_linear_params),
+    FIELD(COUNT, RESULT, effective_params),
+    FIELD(STRING, RECIPE, method),
+    FIELD(NUMBER, RECIPE, weight_sparsity),
+    FIELD(NUMBER, RESULT, weight_zeros),
+    FIELD(NUMBER, RECIPE, act_sparsity),
+    FIELD(NUMBER, RESULT, act_zeros),
+    FIELD(STRING, RECIPE, act_rule),
+    FIELD(STRING, RECIPE, nm),
+    FIELD(NUMBER, RECIPE, alpha),
+    FIELD(STRING, RECIPE, order),
+    FIELD(STRING, RECIPE, lazy),
+    FIELD(NUMBER, RECIPE, damp),
+    FIELD(COUNT, RECIPE, block),
+    FIELD(STRING, RECIPE, calib),
+    FIELD(STRING, RECIPE, calib_sha256),
+    FIELD(COUNT, RECIPE, seed),
+    FIELD(STRING, RECIPE, rng),
+    FIELD(STRING, PLACE, protocol),
+    FIELD(STRING, PLACE, backend),
+    FIELD(STRING, PLACE, device),
+    FIELD(STRING, PLACE, dtype),
+    FIELD(COUNT, PLACE, threads),
+    FIELD(NUMBER, PLACE, limit),
+    FIELD(STRING, TASK, task),
+    FIELD(STRING, TASK, version),
+    FIELD(STRING, TASK, data_sha256),
+    FIELD(COUNT, TASK, window),
+    FIELD(BOOL, TASK, bos),
+    FIELD(COUNT, TASK, n),
+    FIELD(COUNT, TASK, n_total),
+    FIELD(COUNT, TASK, tokens),
+    FIELD(STRING, TASK, metric),
+    FIELD(NUMBER, RESULT, value),
+    {.name = "stderr",
+     .kind = FIELD_NUMBER,
+     .group = GROUP_RESULT,
+     .offset = offsetof(struct record, stderr_)},
+    FIELD(NUMBER, RUN, seconds),
+    LIST(STRINGS, RESULT, warnings, n_warnings),
+    LIST(NUMBERS, SPEED, samples_ns, n_samples),
+    FIELD(NUMBER, SPEED, median_ns),
+    FIELD(NUMBER, SPEED, mad_ns),
+    FIELD(NUMBER, SPEED, noise_pct),
+    FIELD(NUMBER, SPEED, tokens_per_s),
+    FIELD(NUMBER, SPEED, bytes_moved),
+    FIELD(NUMBER, SPEED, peak_gbps_pct),
+    FIELD(NUMBER, SPEED, speedup),
+    FIELD(NUMBER, SPEED, speedup_err),
+    {.name = NULL},
+};
+
+const char *field_string(const struct record *r, const struct record_field *f)
+{
+    return *(char *const *)((const char *)r + f->offset);
+}
+
+double field_number(const struct record *r, const struct record_field *f)
+{
+    return *(const double *)((const char *)r + f->offset);
+}
+
+static int is_number(const struct record_field *f)
+{
+    return f->kind == FIELD_NUMBER || f->kind == FIELD_COUNT || f->kind == FIELD_BOOL;
+}
+
+void record_init(struct record *r)
+{
+    memset(r, 0, sizeof(*r));
+    for (const struct record_field *f = record_fields; f->name; f++)
+        if (is_number(f))
+            *(double *)((char *)r + f->offset) = NAN;
+}
+
+void record_release(struct record *r)
+{
+    for (const struct record_field *f = record_fields; f->name; f++)
+        if (f->kind == FIELD_STRING)
+            free(*(char **)((char *)r + f->offset));
+    for (size_t i = 0; i < r->n_warnings; i++)
+        free(r->warnings[i]);
+    free(r->warnings);
+    free(r->samples_ns);
+    record_init(r);
+}
+
+void record_copy(struct record *to, const struct record *from)
+{
+    *to = *from;
+    for (const struct record_field *f = record_fields; f->name; f++) {
+        char **s = (char **)((char *)to + f->offset);
+
+        if (f->kind == FIELD_STRING && *s)
+            *s = xstrdup(*s);
+    }
+    to->warnings = NULL;
+    to->n_warnings = 0;
+    for (size_t i = 0; i < from->n_warnings; i++)
+        record_warn(to, "%s", from->warnings[i]);
+    to->samples_ns = NULL;
+    record_set_samples(to, from->samples_ns, from->n_samples);
+}
+
+void record_set(char **member, const char *value)
+{
+    char *copy = value ? xstrdup(value) : NULL;
+
+    free(*member);
+    *member = copy;
+}
+
+void record_warn(struct record *r, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    r->warnings = xrealloc(r->warnings, (r->n_warnings + 1) * sizeof(*r->warnings));
+    r->warnings[r->n_warnings++] = xstrdup(text);
+}
+
+void record_set_samples(struct record *r, const double *ns, size_t n)
+{
+    double *copy = n ? xmalloc(n * sizeof(*copy)) : NULL;
+
+    if (n)
+        memcpy(copy, ns, n * sizeof(*copy));
+    free(r->samples_ns);
+    r->samples_ns = copy;
+    r->n_samples = n;
+}
+
+void record_stamp(struct record *r)
+{
+    time_t now = time(NULL);
+    struct tm tm;
+    char text[32];
+
+    gmtime_r(&now, &tm);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    record_set(&r->time, text);
+}
+
+/* "name=value\n" of the known fields of the groups from MODEL to `last`. */
+static void identity_id(const struct record *r, enum field_group last, char out[17])
+{
+    struct buf b = {0};
+    char hex[65];
+
+    for (const struct record_field *f = record_fields; f->name; f++) {
+        if (f->group == GROUP_RUN || f->group > last)
+            continue;
+        if (f->kind == FIELD_STRING && field_string(r, f)) {
+            buf_addf(&b, "%s=", f->name);
+            json_add_quoted(&b, field_string(r, f));
+            buf_addc(&b, '\n');
+        } else if (f->kind != FIELD_STRING && !isnan(field_number(r, f))) {
+            buf_addf(&b, "%s=", f->name);
+            pyjson_add_number(&b, field_number(r, f));
+            buf_addc(&b, '\n');
+        }
+    }
+    sha256_hex(buf_str(&b), b.n, hex);
+    memcpy(out, hex, 16);
+    out[16] = 0;
+    buf_release(&b);
+}
+
+void record_id(const struct record *r, char out[17])
+{
+    identity_id(r, GROUP_TASK, out);
+}
+
+void record_cell_id(const struct record *r, char out[17])
+{
+    identity_id(r, GROUP_PLACE, out);
+}
+
+/* What a number of this kind may be: unknown always, never infinite. */
+static int number_fits(enum field_kind kind, double v)
+{
+    if (isnan(v))
+        return 1;
+    if (kind == FIELD_COUNT)
+        return v >= 0 && v <= 0x1p53 && v == floor(v);
+    if (kind == FIELD_BOOL)
+        return v == 0 || v == 1;
+    return isfinite(v);
+}
+
+int record_check(const struct record *r, const char *where)
+{
+    const char *task = r->task ? r->task : "?", *metric = r->metric ? r->metric : "?";
+    const char *colon = where[0] ? ": " : "";
+
+    if (!r->task || !r->metric || !r->model || !r->protocol)
+        return error("%s%srecord of %s %s: no %s", where, colon, task, metric,
+                     !r->task     ? "task"
+                     : !r->metric ? "metric"
+                     : !r->model  ? "model"
+                                  : "protocol");
+    if (!isfinite(r->value))
+        return error("%s%s%s %s is %g, which is not a result", where, colon, task, metric,
+                     r->value);
+    for (const struct record_field *f = record_fields; f->name; f++)
+        if (is_number(f) && !number_fits(f->kind, field_number(r, f)))
+            return error("%s%s%s %s: field '%s' cannot be %.17g", where, colon, task, metric,
+                         f->name, field_number(r, f));
+    for (size_t i = 0; i < r->n_samples; i++)
+        if (!isfinite(r->samples_ns[i]))
+            return error("%s%s%s %s: sample %zu is %g, which is not a time", where, colon, task,
+                         metric, i, r->samples_ns[i]);
+    return 0;
+}
+
+int records_add(struct records *rs, struct record *r)
+{
+    char id[17];
+
+    if (record_check(r, "") != 0)
+        return -1;
+    if (!r->run_id) {
+        record_id(r, id);
+        record_set(&r->run_id, id);
+    }
+    if (rs->n == rs->cap) {
+        rs->cap = rs->cap ? 2 * rs->cap : 16;
+        rs->items = xrealloc(rs->items, rs->cap * sizeof(*rs->items));
+    }
+    rs->items[rs->n++] = *r;
+    record_init(r);
+    return 0;
+}
+
+void records_release(struct records *rs)
+{
+    for (size_t i = 0; i < rs->n; i++)
+        record_release(&rs->items[i]);
+    free(rs->items);
+    *rs = (struct records){0};
+}

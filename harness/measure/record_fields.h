@@ -1,0 +1,39 @@
+/* The table of a record's fields, for what goes over all of them: JSON, CSV, identity. */
+#ifndef DUO_MEASURE_RECORD_FIELDS_H
+#define DUO_MEASURE_RECORD_FIELDS_H
+
+#include "harness/measure/record.h"
+
+enum field_kind {
+    FIELD_STRING,  /* char *, NULL unknown */
+    FIELD_NUMBER,  /* double, NaN unknown */
+    FIELD_COUNT,   /* double holding a whole number from 0 to 2^53, NaN unknown */
+    FIELD_BOOL,    /* double 0 or 1, NaN unknown */
+    FIELD_STRINGS, /* char ** and size_t */
+    FIELD_NUMBERS, /* double * and size_t */
+};
+enum field_group {
+    GROUP_RUN,    /* when and by what */
+    GROUP_MODEL,  /* what was evaluated */
+    GROUP_RECIPE, /* how it was pruned, as asked */
+    GROUP_PLACE,  /* protocol, backend, limit */
+    GROUP_TASK,   /* the question set and the metric */
+    GROUP_RESULT, /* measured */
+    GROUP_SPEED,  /* measured, speed records */
+};
+struct record_field {
+    const char *name; /* NULL ends the table */
+    enum field_kind kind;
+    enum field_group group;
+    size_t offset;   /* into struct record */
+    size_t n_offset; /* lists: where their count is */
+};
+
+/* In the order in which they are written. */
+extern const struct record_field record_fields[];
+
+/* The member itself; the kind says its type. */
+const char *field_string(const struct record *r, const struct record_field *f);
+double field_number(const struct record *r, const struct record_field *f);
+
+#endif

@@ -1,0 +1,184 @@
+/* Records as lines of JSON and back. */
+#include "harness/measure/record.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/base/error.h"
+#include "harness/base/file.h"
+#include "harness/base/json.h"
+#include "harness/measure/pyjson.h"
+#include "harness/measure/record_fields.h"
+
+static void add_value(struct buf *b, const struct record *r, const struct record_field *f)
+{
+    if (f->kind == FIELD_STRING && field_string(r, f)) {
+        json_add_quoted(b, field_string(r, f));
+    } else if (f->kind == FIELD_STRINGS) {
+        buf_addc(b, '[');
+        for (size_t i = 0; i < r->n_warnings; i++) {
+            buf_adds(b, i ? ", " : "");
+            json_add_quoted(b, r->warnings[i]);
+        }
+        buf_addc(b, ']');
+    } else if (f->kind == FIELD_NUMBERS) {
+        buf_addc(b, '[');
+        for (size_t i = 0; i < r->n_samples; i++) {
+            buf_adds(b, i ? ", " : "");
+            pyjson_add_number(b, r->samples_ns[i]);
+        }
+        buf_addc(b, ']');
+    } else if (f->kind == FIELD_STRING || isnan(field_number(r, f))) {
+        buf_adds(b, "null");
+    } else if (f->kind == FIELD_BOOL) {
+        buf_adds(b, field_number(r, f) != 0 ? "true" : "false");
+    } else {
+        pyjson_add_number(b, field_number(r, f));
+    }
+}
+
+static int is_speed_record(const struct record *r)
+{
+    for (const struct record_field *f = record_fields; f->name; f++)
+        if (f->group == GROUP_SPEED && f->kind == FIELD_NUMBER && !isnan(field_number(r, f)))
+            return 1;
+    return r->n_samples > 0;
+}
+
+int record_to_json(const struct record *r, struct buf *out)
+{
+    int with_speed = is_speed_record(r);
+    char sep = '{';
+
+    if (record_check(r, "") != 0)
+        return -1;
+    for (const struct record_field *f = record_fields; f->name; f++) {
+        if (f->group == GROUP_SPEED && !with_speed)
+            continue;
+        buf_addf(out, "%c%s\"%s\": ", sep, sep == ',' ? " " : "", f->name);
+        add_value(out, r, f);
+        sep = ',';
+    }
+    buf_addc(out, '}');
+    return 0;
+}
+
+static int read_list(struct record *r, const struct record_field *f, const cJSON *v,
+                     const char *where)
+{
+    const cJSON *item;
+    size_t n = 0;
+
+    if (!cJSON_IsArray(v))
+        return error("%s: field '%s' is not a list", where, f->name);
+    if (f->kind == FIELD_NUMBERS)
+        r->samples_ns = xcalloc((size_t)cJSON_GetArraySize(v), sizeof(double));
+    cJSON_ArrayForEach(item, v)
+    {
+        if (f->kind == FIELD_STRINGS ? !cJSON_IsString(item) : !cJSON_IsNumber(item))
+            return error("%s: field '%s' holds a value of another type", where, f->name);
+        if (f->kind == FIELD_STRINGS)
+            record_warn(r, "%s", item->valuestring);
+        else
+            r->samples_ns[n++] = item->valuedouble;
+    }
+    r->n_samples = f->kind == FIELD_NUMBERS ? n : r->n_samples;
+    return 0;
+}
+
+static int read_field(struct record *r, const struct record_field *f, const cJSON *v,
+                      const char *where)
+{
+    void *member = (char *)r + f->offset;
+
+    if (f->kind == FIELD_STRINGS || f->kind == FIELD_NUMBERS)
+        return read_list(r, f, v, where);
+    if (cJSON_IsNull(v))
+        return 0;
+    if (f->kind == FIELD_STRING) {
+        if (!cJSON_IsString(v))
+            return error("%s: field '%s' is not a string", where, f->name);
+        record_set(member, v->valuestring);
+    } else if (f->kind == FIELD_BOOL) {
+        if (!cJSON_IsBool(v))
+            return error("%s: field '%s' is not true or false", where, f->name);
+        *(double *)member = cJSON_IsTrue(v);
+    } else {
+        if (!cJSON_IsNumber(v))
+            return error("%s: field '%s' is not a number", where, f->name);
+        *(double *)member = v->valuedouble;
+    }
+    return 0;
+}
+
+static const struct record_field *find_field(const char *name)
+{
+    for (const struct record_field *f = record_fields; f->name; f++)
+        if (strcmp(f->name, name) == 0)
+            return f;
+    return NULL;
+}
+
+static int read_object(struct record *r, const cJSON *obj, const char *where)
+{
+    char id[17];
+
+    if (!cJSON_IsObject(obj))
+        return error("%s: not an object", where);
+    for (const cJSON *v = obj->child; v; v = v->next) {
+        const struct record_field *f = find_field(v->string);
+
+        if (!f)
+            return error("%s: unknown field '%s'", where, v->string);
+        if (cJSON_GetObjectItemCaseSensitive(obj, v->string) != v)
+            return error("%s: field '%s' twice", where, v->string);
+        if (read_field(r, f, v, where) != 0)
+            return -1;
+    }
+    if (record_check(r, where) != 0)
+        return -1;
+    record_id(r, id);
+    if (r->run_id && strcmp(r->run_id, id) != 0)
+        return error("%s: run_id is %s but the fields give %s: the record was changed", where,
+                     r->run_id, id);
+    return 0;
+}
+
+int record_from_json(const char *text, size_t nbytes, const char *where, struct record *out)
+{
+    cJSON *obj = json_parse(text, nbytes, where);
+    int rc = -1;
+
+    record_init(out);
+    if (obj)
+        rc = read_object(out, obj, where);
+    cJSON_Delete(obj);
+    return rc;
+}
+
+int records_read(struct records *rs, const char *path)
+{
+    struct buf text = {0}, where = {0};
+    struct record r;
+    size_t line = 0;
+    int rc = file_read(path, &text);
+
+    for (const char *p = buf_str(&text), *end = p + text.n; rc == 0 && p < end; line++) {
+        const char *stop = memchr(p, '\n', (size_t)(end - p));
+
+        stop = stop ? stop : end;
+        where.n = 0;
+        buf_addf(&where, "%s line %zu", path, line + 1);
+        if (stop > p) {
+            rc = record_from_json(p, (size_t)(stop - p), where.data, &r);
+            if (rc == 0)
+                rc = records_add(rs, &r);
+            record_release(&r);
+        }
+        p = stop + 1;
+    }
+    buf_release(&where);
+    buf_release(&text);
+    return rc;
+}
