@@ -1,0 +1,33 @@
+/* UTF-8 text with Python's meaning of "white space" and "capitalize", because the prompts that are
+ * to be reproduced were made by Python. All sizes are bytes unless they say code points; texts need
+ * no NUL at their end. All but utf8_valid expect valid UTF-8: check once, where text comes in. */
+#ifndef DUO_BASE_TEXT_H
+#define DUO_BASE_TEXT_H
+
+#include <stddef.h>
+
+#include "harness/base/buf.h"
+
+/* The offset of the first byte that no valid UTF-8 text has there, or -1 if all is valid. Overlong
+ * forms, surrogates and code points above U+10FFFF are invalid; NUL is valid. */
+ptrdiff_t utf8_valid(const char *s, size_t nbytes);
+
+/* Code points (Python's len()). */
+size_t utf8_length(const char *s, size_t nbytes);
+
+/* White space below is what Python's str.isspace() says: category Zs or bidirectional class WS, B
+ * or S. That is the Unicode property White_Space and U+001C to U+001F. */
+
+/* str.strip(): moves *s past leading white space and returns the length up to trailing one. */
+size_t text_strip(const char **s, size_t nbytes);
+
+/* The length in bytes of the white space that str.rstrip() would take off; n_points, if not NULL,
+ * gets its code points. */
+size_t text_trailing_spaces(const char *s, size_t nbytes, size_t *n_points);
+
+/* str.capitalize(): appends the first code point title-cased and all others lower-cased, with the
+ * full Unicode mappings (one code point may become up to three) and the final form of sigma. No
+ * language's own rules. */
+void text_capitalize(const char *s, size_t nbytes, struct buf *out);
+
+#endif
