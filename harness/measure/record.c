@@ -19,11 +19,6 @@
         .name = #member, .kind = FIELD_##kind_, .group = GROUP_##group_,                           \
         .offset = offsetof(struct record, member)                                                  \
     }
-#define LIST(kind_, group_, member, count)                                                         \
-    {                                                                                              \
-        .name = #member, .kind = FIELD_##kind_, .group = GROUP_##group_,                           \
-        .offset = offsetof(struct record, member), .n_offset = offsetof(struct record, count)      \
-    }
 
 const struct record_field record_fields[] = {
     FIELD(STRING, RUN, run_id),
@@ -72,8 +67,8 @@ const struct record_field record_fields[] = {
      .group = GROUP_RESULT,
      .offset = offsetof(struct record, stderr_)},
     FIELD(NUMBER, RUN, seconds),
-    LIST(STRINGS, RESULT, warnings, n_warnings),
-    LIST(NUMBERS, SPEED, samples_ns, n_samples),
+    FIELD(STRINGS, RESULT, warnings),
+    FIELD(NUMBERS, SPEED, samples_ns),
     FIELD(NUMBER, SPEED, median_ns),
     FIELD(NUMBER, SPEED, mad_ns),
     FIELD(NUMBER, SPEED, noise_pct),

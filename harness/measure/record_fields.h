@@ -9,8 +9,8 @@ enum field_kind {
     FIELD_NUMBER,  /* double, NaN unknown */
     FIELD_COUNT,   /* double holding a whole number from 0 to 2^53, NaN unknown */
     FIELD_BOOL,    /* double 0 or 1, NaN unknown */
-    FIELD_STRINGS, /* char ** and size_t */
-    FIELD_NUMBERS, /* double * and size_t */
+    FIELD_STRINGS, /* char **, count n_warnings */
+    FIELD_NUMBERS, /* double *, count n_samples */
 };
 enum field_group {
     GROUP_RUN,    /* when and by what */
@@ -25,8 +25,7 @@ struct record_field {
     const char *name; /* NULL ends the table */
     enum field_kind kind;
     enum field_group group;
-    size_t offset;   /* into struct record */
-    size_t n_offset; /* lists: where their count is */
+    size_t offset; /* into struct record */
 };
 
 /* In the order in which they are written. */

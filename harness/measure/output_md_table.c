@@ -1,0 +1,194 @@
+/* The table of `-o md`. */
+#include "harness/measure/output_md.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/base/error.h"
+#include "harness/measure/pyjson.h"
+#include "harness/measure/record_fields.h"
+#include "harness/measure/table.h"
+
+#define N_RECIPE_COLS 5 /* method, W %, zeros, A %, zeros */
+
+static void add_head(struct buf *b, const struct record *r)
+{
+    static const char *const shorts[][2] = {
+        {"wikitext2", "wiki2"}, {"hellaswag", "hella"},     {"winogrande", "wino"},
+        {"arc_easy", "arc_e"},  {"arc_challenge", "arc_c"}, {"openbookqa", "obqa"},
+    };
+    const char *head = r->task;
+
+    for (size_t i = 0; i < sizeof(shorts) / sizeof(shorts[0]); i++)
+        if (strcmp(r->task, shorts[i][0]) == 0)
+            head = shorts[i][1];
+    buf_adds(b, head);
+    if (strcmp(r->metric, "acc_norm") == 0)
+        buf_adds(b, "_n");
+    else if (!metric_is_accuracy(r) && !metric_is_perplexity(r))
+        buf_addf(b, " %s", r->metric);
+    if (metric_is_perplexity(r) && !isnan(r->window) && r->window != 2048)
+        buf_addf(b, " @%.0f", r->window);
+    if (metric_is_perplexity(r) && r->bos == 0)
+        buf_adds(b, " no BOS");
+}
+
+/* The same value of a recipe's field, unknown equal to unknown. */
+static int same_field(const struct record *a, const struct record *b, const struct record_field *f)
+{
+    const char *s, *t;
+
+    if (f->kind != FIELD_STRING)
+        return field_number(a, f) == field_number(b, f) ||
+               (isnan(field_number(a, f)) && isnan(field_number(b, f)));
+    s = field_string(a, f);
+    t = field_string(b, f);
+    return s && t ? strcmp(s, t) == 0 : s == t;
+}
+
+/* Does this field tell apart two cells of the method that the other columns show alike? */
+static int field_varies(const struct md_block *k, const struct record *r,
+                        const struct record_field *f)
+{
+    static const char *const shown[] = {"method", "weight_sparsity", "act_sparsity", "nm",
+                                        "calib_sha256"};
+
+    if (f->group != GROUP_RECIPE && strcmp(f->name, "threads") != 0)
+        return 0;
+    for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
+        if (strcmp(f->name, shown[i]) == 0)
+            return 0;
+    for (size_t i = 0; i < k->cells.n; i++) {
+        const struct record *o = k->cells.first[i];
+
+        if (o->method && r->method && strcmp(o->method, r->method) == 0 && !same_field(o, r, f))
+            return 1;
+    }
+    return 0;
+}
+
+static void add_label(struct buf *b, const struct md_block *k, const struct record *r)
+{
+    buf_adds(b, r->method ? r->method : "-");
+    for (const struct record_field *f = record_fields; f->name; f++) {
+        if (!field_varies(k, r, f))
+            continue;
+        buf_addf(b, " %s=", f->name);
+        if (f->kind == FIELD_STRING)
+            buf_adds(b, field_string(r, f) ? field_string(r, f) : "?");
+        else if (!isnan(field_number(r, f)))
+            pyjson_add_number(b, field_number(r, f));
+        else
+            buf_addc(b, '?');
+    }
+}
+
+static void set_percent(struct table *t, size_t row, size_t col, const char *fmt, double share)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), fmt, 100 * share);
+    table_set(t, row, col, "%s", isnan(share) ? "-" : text);
+}
+
+static void set_recipe(struct table *t, size_t row, const struct md_block *k, size_t cell)
+{
+    const struct record *r = k->cells.first[cell];
+    struct buf label = {0};
+
+    add_label(&label, k, r);
+    table_set(t, row, 0, "%s", label.data);
+    set_percent(t, row, 1, "%.4g", r->weight_sparsity);
+    if (r->nm)
+        table_set(t, row, 1, "%s", r->nm);
+    set_percent(t, row, 2, "%.2f", r->weight_zeros);
+    set_percent(t, row, 3, "%.4g", r->act_sparsity);
+    set_percent(t, row, 4, "%.2f", r->act_zeros);
+    buf_release(&label);
+}
+
+static void set_value(struct table *t, size_t row, size_t col, const struct record *like, double v)
+{
+    if (isnan(v))
+        table_set(t, row, col, "-");
+    else if (metric_is_accuracy(like))
+        table_set(t, row, col, "%.2f", 100 * v);
+    else if (metric_is_perplexity(like))
+        table_set(t, row, col, fabs(v) < 1e5 ? "%.2f" : "%.3e", v);
+    else
+        table_set(t, row, col, "%.5g", v);
+}
+
+static int is_pruned(const struct record *r)
+{
+    return r->method && strcmp(r->method, "dense") != 0;
+}
+
+/* Stars the best of a column of doubles (NaN: absent) if two pruned rows have it. */
+static void star_best(struct table *t, const struct md_block *k, size_t col, const double *v,
+                      int smaller)
+{
+    double best = NAN;
+    size_t n = 0;
+
+    for (size_t i = 0; i < k->cells.n; i++) {
+        if (!is_pruned(k->cells.first[i]) || isnan(v[i]))
+            continue;
+        n++;
+        if (!(smaller ? v[i] >= best : v[i] <= best))
+            best = v[i];
+    }
+    for (size_t i = 0; n >= 2 && i < k->cells.n; i++)
+        if (is_pruned(k->cells.first[i]) && v[i] == best)
+            table_star(t, i + 1, col);
+}
+
+/* One column of values or of standard errors; the mean where column is NULL. */
+static void set_column(struct table *t, size_t col, const struct md_block *k,
+                       const struct column *column, int se)
+{
+    static const struct record mean_like = {.metric = (char *)"acc"};
+    const struct record *like = column ? column->like : &mean_like;
+    double *v = xcalloc(k->cells.n, sizeof(*v)), mean, mean_se;
+    struct buf head = {0};
+
+    if (column)
+        add_head(&head, like);
+    table_set(t, 0, col, "%s", column ? head.data : "mean");
+    for (size_t i = 0; i < k->cells.n; i++) {
+        const struct record *r = column ? column->of_cell[i] : NULL;
+
+        cell_mean(&k->columns, i, &mean, &mean_se);
+        if (column)
+            v[i] = !r ? NAN : se ? r->stderr_ : r->value;
+        else
+            v[i] = se ? mean_se : mean;
+        set_value(t, i + 1, col, like, v[i]);
+    }
+    if (!se && (metric_is_accuracy(like) || metric_is_perplexity(like)))
+        star_best(t, k, col, v, metric_is_perplexity(like));
+    buf_release(&head);
+    free(v);
+}
+
+void md_table(const struct md_block *k, int se, struct buf *out)
+{
+    static const char *const heads[N_RECIPE_COLS] = {"method", "W %", "zeros", "A %", "zeros"};
+    size_t n = N_RECIPE_COLS + k->columns.n + (k->has_mean ? 1 : 0);
+    struct table t;
+
+    table_init(&t, n);
+    table_add_row(&t);
+    for (size_t col = 0; col < N_RECIPE_COLS; col++)
+        table_set(&t, 0, col, "%s", heads[col]);
+    for (size_t i = 0; i < k->cells.n; i++)
+        set_recipe(&t, table_add_row(&t), k, i);
+    for (size_t i = 0; i < k->columns.n; i++)
+        set_column(&t, N_RECIPE_COLS + i, k, &k->columns.items[i], se);
+    if (k->has_mean)
+        set_column(&t, n - 1, k, NULL, se);
+    table_render(&t, 1, out);
+    table_release(&t);
+}
