@@ -91,12 +91,18 @@ static void cpu_zero(struct device *dev, void *dst, size_t nbytes)
     memset(dst, 0, nbytes);
 }
 
+/* By memcpy: a tensor in a file need not be aligned. */
 static float load(const void *p, enum dtype t, size_t i)
 {
-    if (t == DTYPE_F32)
-        return ((const float *)p)[i];
-    return t == DTYPE_F16 ? f16_to_f32(((const uint16_t *)p)[i])
-                          : bf16_to_f32(((const uint16_t *)p)[i]);
+    uint16_t h;
+    float f;
+
+    if (t == DTYPE_F32) {
+        memcpy(&f, (const char *)p + i * sizeof(f), sizeof(f));
+        return f;
+    }
+    memcpy(&h, (const char *)p + i * sizeof(h), sizeof(h));
+    return t == DTYPE_F16 ? f16_to_f32(h) : bf16_to_f32(h);
 }
 
 static void store(void *p, enum dtype t, size_t i, float v)

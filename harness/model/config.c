@@ -1,0 +1,190 @@
+/* Strict reading of config.json. */
+#include "harness/model/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/base/error.h"
+#include "harness/base/file.h"
+#include "harness/base/json.h"
+
+/* A size field in [1, max]; absent: fallback, if that is not 0. */
+static int size_field(const cJSON *j, const char *key, const char *where, int64_t max,
+                      size_t fallback, size_t *out)
+{
+    int64_t v = (int64_t)fallback;
+
+    if ((fallback == 0 || json_has(j, key)) && json_int(j, key, where, 1, max, &v) != 0)
+        return -1;
+    *out = (size_t)v;
+    return 0;
+}
+
+static int number_field(const cJSON *j, const char *key, const char *where, double fallback,
+                        double *out)
+{
+    *out = fallback;
+    if (!json_has(j, key))
+        return 0;
+    if (json_number(j, key, where, out) != 0)
+        return -1;
+    if (*out <= 0)
+        return error("%s: field '%s' is not positive", where, key);
+    return 0;
+}
+
+/* A token id; a list (LLaMA-3's eos) gives its first. */
+static int id_field(const cJSON *j, const char *key, const char *where, int32_t *out)
+{
+    const cJSON *v = cJSON_GetObjectItemCaseSensitive(j, key);
+    double d;
+
+    *out = -1;
+    if (cJSON_IsArray(v))
+        v = cJSON_GetArrayItem(v, 0);
+    if (!v || cJSON_IsNull(v))
+        return 0;
+    d = cJSON_IsNumber(v) ? v->valuedouble : -1;
+    if (!(d >= 0 && d < 1e9 && d == (double)(int32_t)d))
+        return error("%s: field '%s' is not a token id", where, key);
+    *out = (int32_t)d;
+    return 0;
+}
+
+static int refuse_true(const cJSON *j, const char *key, const char *where)
+{
+    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(j, key)))
+        return error("%s: '%s' is true, which duo does not compute", where, key);
+    return 0;
+}
+
+static int check_string(const cJSON *j, const char *key, const char *where, const char *want)
+{
+    const char *got = want;
+
+    if (json_has(j, key) && json_string(j, key, where, &got) != 0)
+        return -1;
+    if (strcmp(got, want) != 0)
+        return error("%s: '%s' is '%s'; duo computes '%s' only", where, key, got, want);
+    return 0;
+}
+
+/* s: rope_scaling, rope_parameters, or NULL. */
+static int read_scaling(struct llama_config *c, const cJSON *s, const char *where)
+{
+    const char *type = "default", *key = json_has(s, "rope_type") ? "rope_type" : "type";
+
+    c->rope.type = ROPE_DEFAULT;
+    if (json_has(s, key) && json_string(s, key, where, &type) != 0)
+        return -1;
+    if (strcmp(type, "default") == 0)
+        return 0;
+    if (strcmp(type, "linear") == 0)
+        c->rope.type = ROPE_LINEAR;
+    else if (strcmp(type, "llama3") == 0)
+        c->rope.type = ROPE_LLAMA3;
+    else
+        return error("%s: rope type '%s' is not known; known: default, linear, llama3", where,
+                     type);
+    if (!json_has(s, "factor"))
+        return error("%s: rope type '%s' needs 'factor'", where, type);
+    if (number_field(s, "factor", where, 1, &c->rope.factor) ||
+        number_field(s, "low_freq_factor", where, 1, &c->rope.low_freq_factor) ||
+        number_field(s, "high_freq_factor", where, 4, &c->rope.high_freq_factor) ||
+        number_field(s, "original_max_position_embeddings", where, 8192,
+                     &c->rope.original_max_positions))
+        return -1;
+    if (c->rope.type == ROPE_LLAMA3 && c->rope.high_freq_factor <= c->rope.low_freq_factor)
+        return error("%s: 'high_freq_factor' is not above 'low_freq_factor'", where);
+    return 0;
+}
+
+static int read_rope(struct llama_config *c, const cJSON *j, const char *where)
+{
+    const cJSON *p = cJSON_GetObjectItemCaseSensitive(j, "rope_parameters");
+    const cJSON *s = cJSON_GetObjectItemCaseSensitive(j, "rope_scaling");
+
+    if (number_field(j, "rope_theta", where, 10000, &c->rope.theta) != 0)
+        return -1;
+    if (cJSON_IsObject(p)) {
+        if (number_field(p, "rope_theta", where, c->rope.theta, &c->rope.theta) != 0)
+            return -1;
+        s = p;
+    }
+    if (s && !cJSON_IsNull(s) && !cJSON_IsObject(s))
+        return error("%s: 'rope_scaling' is not an object", where);
+    return read_scaling(c, s, where);
+}
+
+static int read_sizes(struct llama_config *c, const cJSON *j, const char *where)
+{
+    double eps;
+
+    if (size_field(j, "num_hidden_layers", where, 1024, 0, &c->n_layers) ||
+        size_field(j, "hidden_size", where, 1 << 20, 0, &c->hidden) ||
+        size_field(j, "intermediate_size", where, 1 << 22, 0, &c->intermediate) ||
+        size_field(j, "num_attention_heads", where, 1 << 16, 0, &c->n_heads) ||
+        size_field(j, "num_key_value_heads", where, 1 << 16, c->n_heads, &c->n_kv_heads) ||
+        size_field(j, "vocab_size", where, 1 << 24, 0, &c->n_vocab) ||
+        size_field(j, "max_position_embeddings", where, 1 << 24, 2048, &c->max_positions) ||
+        number_field(j, "rms_norm_eps", where, 1e-6, &eps))
+        return -1;
+    c->eps = (float)eps;
+    if (!json_has(j, "head_dim") && c->hidden % c->n_heads)
+        return error("%s: hidden_size %zu is not a multiple of num_attention_heads %zu", where,
+                     c->hidden, c->n_heads);
+    if (size_field(j, "head_dim", where, 4096, c->hidden / c->n_heads, &c->head_dim) != 0)
+        return -1;
+    if (c->head_dim % 2)
+        return error("%s: head_dim %zu is odd", where, c->head_dim);
+    if (c->n_heads % c->n_kv_heads)
+        return error("%s: num_attention_heads %zu is not a multiple of num_key_value_heads %zu",
+                     where, c->n_heads, c->n_kv_heads);
+    return 0;
+}
+
+int config_read(struct llama_config *c, const char *model_dir)
+{
+    char *path = path_join(model_dir, "config.json");
+    cJSON *j = NULL;
+    int rc = -1;
+
+    *c = (struct llama_config){0};
+    if (!dir_exists(model_dir)) {
+        error("no model folder '%s'", model_dir);
+        goto out;
+    }
+    j = json_read(path);
+    if (!j)
+        goto out;
+    if (!cJSON_IsObject(j)) {
+        error("%s: not a JSON object", path);
+        goto out;
+    }
+    if (check_string(j, "model_type", path, "llama") || check_string(j, "hidden_act", path, "silu") ||
+        refuse_true(j, "attention_bias", path) || refuse_true(j, "mlp_bias", path) ||
+        read_sizes(c, j, path) || read_rope(c, j, path) ||
+        id_field(j, "bos_token_id", path, &c->bos) || id_field(j, "eos_token_id", path, &c->eos))
+        goto out;
+    if (json_has(j, "tie_word_embeddings") &&
+        json_bool(j, "tie_word_embeddings", path, &c->tied_head) != 0)
+        goto out;
+    rc = 0;
+out:
+    cJSON_Delete(j);
+    free(path);
+    return rc;
+}
+
+size_t config_n_linear_params(const struct llama_config *c)
+{
+    size_t attn = c->hidden * c->head_dim * (2 * c->n_heads + 2 * c->n_kv_heads);
+
+    return c->n_layers * (attn + 3 * c->hidden * c->intermediate);
+}
+
+size_t config_n_params(const struct llama_config *c)
+{
+    return config_n_linear_params(c) + (2 * c->n_layers + 1) * c->hidden +
+           (c->tied_head ? 1 : 2) * c->n_vocab * c->hidden;
+}

@@ -1,0 +1,201 @@
+/* Running a model. */
+#include "harness/model/session.h"
+
+#include <stdlib.h>
+
+#include "harness/base/error.h"
+
+#define MAX_PICKED 4096 /* rows scored at a time */
+
+struct sizes {
+    size_t h, q, kv, m, e; /* hidden, query and key widths, intermediate, bytes of a weight */
+};
+
+static struct sizes sizes_of(const struct model *m)
+{
+    const struct llama_config *c = &m->config;
+
+    return (struct sizes){c->hidden, c->n_heads * c->head_dim, c->n_kv_heads * c->head_dim,
+                          c->intermediate, dtype_size(m->dtype)};
+}
+
+static size_t picked_rows(size_t max_rows)
+{
+    return max_rows < MAX_PICKED ? max_rows : MAX_PICKED;
+}
+
+size_t session_nbytes(const struct model *m, size_t max_rows, size_t n_pages, int cached)
+{
+    struct sizes z = sizes_of(m);
+    size_t row = z.h * 4 + (z.h + 2 * z.q + 2 * z.kv + 3 * z.m) * z.e;
+    size_t pages = (cached ? m->config.n_layers : 1) * n_pages * KV_PAGE * 2 * z.kv * z.e;
+
+    return max_rows * row + pages + picked_rows(max_rows) * (z.h * (4 + z.e) + 24);
+}
+
+void session_open(struct session *s, const struct model *m, size_t max_rows, size_t n_pages,
+                  int cached)
+{
+    struct device *dev = m->dev;
+    struct sizes z = sizes_of(m);
+    size_t n_kv = cached ? m->config.n_layers : 1, page = KV_PAGE * z.kv * z.e;
+
+    *s = (struct session){.m = m, .max_rows = max_rows, .n_pages = n_pages, .cached = cached};
+    s->max_picked = picked_rows(max_rows);
+    s->kv = xcalloc(n_kv, sizeof(*s->kv));
+    for (size_t i = 0; i < n_kv; i++) {
+        s->kv[i].k = dev->ops->alloc(dev, n_pages * page);
+        s->kv[i].v = dev->ops->alloc(dev, n_pages * page);
+    }
+    s->x = device_tensor(dev, DTYPE_F32, max_rows, z.h);
+    s->in = device_tensor(dev, m->dtype, max_rows, z.h);
+    s->qkv = device_tensor(dev, m->dtype, max_rows, z.q + 2 * z.kv);
+    s->attn = device_tensor(dev, m->dtype, max_rows, z.q);
+    s->gate_up = device_tensor(dev, m->dtype, max_rows, 2 * z.m);
+    s->act = device_tensor(dev, m->dtype, max_rows, z.m);
+    s->picked = device_tensor(dev, DTYPE_F32, s->max_picked, z.h);
+    s->final = device_tensor(dev, m->dtype, s->max_picked, z.h);
+    s->scratch = dev->ops->alloc(dev, s->max_picked * 24);
+}
+
+void session_close(struct session *s)
+{
+    struct device *dev = s->m ? s->m->dev : NULL;
+
+    if (!dev)
+        return;
+    for (size_t i = 0; i < (s->cached ? s->m->config.n_layers : 1); i++) {
+        dev->ops->free(dev, s->kv[i].k);
+        dev->ops->free(dev, s->kv[i].v);
+    }
+    free(s->kv);
+    device_tensor_free(dev, &s->x);
+    device_tensor_free(dev, &s->in);
+    device_tensor_free(dev, &s->qkv);
+    device_tensor_free(dev, &s->attn);
+    device_tensor_free(dev, &s->gate_up);
+    device_tensor_free(dev, &s->act);
+    device_tensor_free(dev, &s->picked);
+    device_tensor_free(dev, &s->final);
+    dev->ops->free(dev, s->scratch);
+    batch_release(&s->batch, dev);
+    *s = (struct session){0};
+}
+
+/* The first rows of t, as many as the batch has. */
+static struct tensor rows_of(const struct session *s, struct tensor t)
+{
+    return tensor_rows(t, 0, s->batch.layout.n_rows);
+}
+
+void session_embed(struct session *s, struct tensor x)
+{
+    s->m->dev->ops->embed(s->m->dev, x, s->m->embed, s->batch.layout.ids);
+}
+
+void layer_attention_input(struct session *s, const struct layer *l, struct tensor x,
+                           struct tensor in)
+{
+    s->m->dev->ops->rmsnorm(s->m->dev, in, x, l->norm1, s->m->config.eps, &l->rules[GROUP_QKV]);
+}
+
+void layer_attention(struct session *s, const struct layer *l, size_t index, struct tensor in,
+                     struct tensor attn)
+{
+    struct device *dev = s->m->dev;
+    struct kv_layer kv = s->kv[s->cached ? index : 0];
+    struct tensor qkv = rows_of(s, s->qkv);
+
+    dev->ops->linear(dev, qkv, in, l->qkv, 0);
+    dev->ops->rope(dev, qkv, s->m->shape, s->m->cos_sin, s->batch.layout.positions);
+    dev->ops->kv_write(dev, kv, qkv, s->m->shape, &s->batch.layout);
+    dev->ops->attention(dev, attn, qkv, kv, s->m->shape, &s->batch.layout, &l->rules[GROUP_O]);
+}
+
+void layer_mlp_input(struct session *s, const struct layer *l, struct tensor x, struct tensor in)
+{
+    s->m->dev->ops->rmsnorm(s->m->dev, in, x, l->norm2, s->m->config.eps, &l->rules[GROUP_GATE_UP]);
+}
+
+void layer_mlp_hidden(struct session *s, const struct layer *l, struct tensor in,
+                      struct tensor act)
+{
+    struct device *dev = s->m->dev;
+    struct tensor gate_up = rows_of(s, s->gate_up);
+
+    dev->ops->linear(dev, gate_up, in, l->gate_up, 0);
+    dev->ops->silu_mul(dev, act, gate_up, &l->rules[GROUP_DOWN]);
+}
+
+void layer_add(struct session *s, struct tensor x, struct tensor in, struct tensor w)
+{
+    s->m->dev->ops->linear(s->m->dev, x, in, w, 1);
+}
+
+void session_forward(struct session *s)
+{
+    struct tensor x, in, attn, act;
+
+    if (batch_n_rows(&s->batch) > s->max_rows || s->batch.n_pages > s->n_pages)
+        die("batch of %zu rows and %zu pages in a session of %zu and %zu", batch_n_rows(&s->batch),
+            s->batch.n_pages, s->max_rows, s->n_pages);
+    batch_upload(&s->batch, s->m->dev);
+    x = rows_of(s, s->x);
+    in = rows_of(s, s->in);
+    attn = rows_of(s, s->attn);
+    act = rows_of(s, s->act);
+    session_embed(s, x);
+    for (size_t i = 0; i < s->m->config.n_layers; i++) {
+        const struct layer *l = &s->m->layers[i];
+
+        layer_attention_input(s, l, x, in);
+        layer_attention(s, l, i, in, attn);
+        layer_add(s, x, attn, l->o);
+        layer_mlp_input(s, l, x, in);
+        layer_mlp_hidden(s, l, in, act);
+        layer_add(s, x, act, l->down);
+    }
+}
+
+/* final[0 .. n) = norm(x[rows]); the row numbers stay at the start of the scratch. */
+static struct tensor pick(struct session *s, const int32_t *rows, size_t n)
+{
+    const struct model *m = s->m;
+    struct device *dev = m->dev;
+    struct tensor picked = tensor_rows(s->picked, 0, n), final = tensor_rows(s->final, 0, n);
+
+    dev->ops->upload(dev, s->scratch, rows, n * sizeof(*rows));
+    dev->ops->gather(dev, picked, s->x, s->scratch);
+    dev->ops->rmsnorm(dev, final, picked, m->norm, m->config.eps, NULL);
+    return final;
+}
+
+void session_logprobs(struct session *s, const int32_t *rows, const int32_t *targets, size_t n,
+                      double *logprob, int32_t *is_top)
+{
+    struct device *dev = s->m->dev;
+    double *d_logprob = s->scratch;
+    int32_t *d_top = (int32_t *)(d_logprob + s->max_picked), *d_target = d_top + s->max_picked;
+
+    for (size_t i = 0; i < n; i += s->max_picked) {
+        size_t k = n - i < s->max_picked ? n - i : s->max_picked;
+        struct tensor final = pick(s, rows + i, k);
+
+        dev->ops->upload(dev, d_target, targets + i, k * sizeof(*targets));
+        dev->ops->logprob(dev, d_logprob, d_top, final, s->m->head, d_target);
+        dev->ops->download(dev, logprob + i, d_logprob, k * sizeof(*logprob));
+        dev->ops->download(dev, is_top + i, d_top, k * sizeof(*is_top));
+    }
+}
+
+void session_logits(struct session *s, const int32_t *rows, size_t n, float *logits)
+{
+    struct device *dev = s->m->dev;
+    struct tensor out = device_tensor(dev, DTYPE_F32, n, s->m->head.rows);
+
+    if (n > s->max_picked)
+        die("logits of %zu rows asked for, %zu fit", n, s->max_picked);
+    dev->ops->linear(dev, out, pick(s, rows, n), s->m->head, 0);
+    dev->ops->download(dev, logits, out.data, tensor_nbytes(out));
+    device_tensor_free(dev, &out);
+}

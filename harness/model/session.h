@@ -1,0 +1,63 @@
+/* Running a model: scratch memory, the key/value store, packed batches through the layers. */
+#ifndef DUO_MODEL_SESSION_H
+#define DUO_MODEL_SESSION_H
+
+#include "harness/model/batch.h"
+#include "harness/model/model.h"
+
+struct session {
+    const struct model *m;
+    size_t max_rows, n_pages;
+    int cached;              /* keys and values of all layers stay (decoding) */
+    struct kv_layer *kv;     /* n_layers of them, or 1 that every layer uses in turn */
+    struct tensor x;         /* max_rows x h, f32: the residual stream */
+    struct tensor in;        /* max_rows x h: input of qkv and gate_up */
+    struct tensor qkv, attn; /* max_rows x (nh + 2 nkv) d, x nh d */
+    struct tensor gate_up, act; /* max_rows x 2m, x m */
+    struct tensor picked, final; /* rows to be scored: f32, and normed */
+    size_t max_picked;
+    void *scratch; /* device: rows, targets, results of scoring */
+    struct batch batch; /* the caller's to fill; one at a time */
+};
+
+/* Memory for batches of up to max_rows tokens over n_pages pages. cached: 1 to keep every layer's
+ * keys and values between batches. Dies without memory. */
+void session_open(struct session *s, const struct model *m, size_t max_rows, size_t n_pages,
+                  int cached);
+void session_close(struct session *s);
+
+/* Bytes of device memory that session_open takes. */
+size_t session_nbytes(const struct model *m, size_t max_rows, size_t n_pages, int cached);
+
+/* Uploads s->batch and runs it through all layers; s->x then holds the last layer's output. */
+void session_forward(struct session *s);
+
+/* After session_forward: for each of n rows of the batch, the log-probability of target[i] as the
+ * next token and whether it is the arg-max. Host arrays. */
+void session_logprobs(struct session *s, const int32_t *rows, const int32_t *targets, size_t n,
+                      double *logprob, int32_t *is_top);
+
+/* After session_forward: logits of n rows to host, n x V float32. */
+void session_logits(struct session *s, const int32_t *rows, size_t n, float *logits);
+
+/* ---- the pieces of a layer, for calibration; rows as in the uploaded batch. Layers are given
+ * apart from the model, so that a dense copy can stand in. x: residual stream. */
+
+/* in = rules[QKV](norm1(x)) */
+void layer_attention_input(struct session *s, const struct layer *l, struct tensor x,
+                           struct tensor in);
+/* attn = rules[O](attention(rope(qkv(in)))) */
+void layer_attention(struct session *s, const struct layer *l, size_t index, struct tensor in,
+                     struct tensor attn);
+/* in = rules[GATE_UP](norm2(x)) */
+void layer_mlp_input(struct session *s, const struct layer *l, struct tensor x, struct tensor in);
+/* act = rules[DOWN](silu(gate(in)) * up(in)) */
+void layer_mlp_hidden(struct session *s, const struct layer *l, struct tensor in,
+                      struct tensor act);
+/* x += w in */
+void layer_add(struct session *s, struct tensor x, struct tensor in, struct tensor w);
+
+/* x = embeddings of the uploaded batch's ids. */
+void session_embed(struct session *s, struct tensor x);
+
+#endif
