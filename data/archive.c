@@ -129,14 +129,9 @@ static int gz_more(gzFile gz, const char *path, struct buf *out)
     int n = gzread(gz, buf_reserve(out, CHUNK), CHUNK), code;
     const char *why = gzerror(gz, &code);
 
-    /* A file cut short gives its last bytes, and only the code tells. */
-    if (n < 0 || (code != Z_OK && code != Z_STREAM_END)) {
-        out->data[out->n] = 0;
-        return error("'%s': %s", path,
-                     code == Z_ERRNO       ? strerror(errno)
-                     : code == Z_BUF_ERROR ? "gzip data end too early"
-                                           : why);
-    }
+    /* A file cut short gives its last bytes, and only the code tells. why begins with the path. */
+    if (n < 0 || (code != Z_OK && code != Z_STREAM_END))
+        return error("%s", why);
     out->n += (size_t)n;
     out->data[out->n] = 0;
     if (n > 0 && !gzdirect(gz) && check_ratio(path, (size_t)gztell(gz), (size_t)gzoffset(gz)))
@@ -196,7 +191,7 @@ int data_read(const char *data_dir, const char *set, const char *archive, const 
     else if (rc == 0)
         rc = error("data set '%s' is not there: no '%s'%s%s%s nor '%s'; run: duo fetch %s", set,
                    plain, zip ? ", no '" : "", zip ? zip : "", zip ? "'" : "", packed, set);
-    if (rc < 0 && out->n > before) {
+    if (rc < 0 && out->data) { /* a failed read may have written past n as well */
         out->n = before;
         out->data[before] = 0;
     }
