@@ -29,26 +29,11 @@ static int is_space(ucs4_t c)
            c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
-size_t text_trailing_spaces(const char *s, size_t nbytes, size_t *n_points)
-{
-    const uint8_t *start = (const uint8_t *)s, *end = start + nbytes, *p = end, *before;
-    size_t n = 0;
-    ucs4_t c;
-
-    while (p > start && (before = u8_prev(&c, p, start)) && is_space(c)) {
-        p = before;
-        n++;
-    }
-    if (n_points)
-        *n_points = n;
-    return (size_t)(end - p);
-}
-
 size_t text_strip(const char **s, size_t nbytes)
 {
     ucs4_t c;
 
-    nbytes -= text_trailing_spaces(*s, nbytes, NULL);
+    nbytes -= text_trailing_spaces(*s, nbytes);
     while (nbytes > 0) {
         size_t n = (size_t)u8_mbtouc(&c, (const uint8_t *)*s, nbytes);
 
@@ -58,6 +43,16 @@ size_t text_strip(const char **s, size_t nbytes)
         nbytes -= n;
     }
     return nbytes;
+}
+
+size_t text_trailing_spaces(const char *s, size_t nbytes)
+{
+    const uint8_t *start = (const uint8_t *)s, *end = start + nbytes, *p = end, *before;
+    ucs4_t c;
+
+    while (p > start && (before = u8_prev(&c, p, start)) && is_space(c))
+        p = before;
+    return (size_t)(end - p);
 }
 
 /* Appends what libunistring returned and frees it; it returns NULL for want of memory only. */

@@ -21,9 +21,8 @@ size_t utf8_length(const char *s, size_t nbytes);
 /* str.strip(): moves *s past leading white space and returns the length up to trailing one. */
 size_t text_strip(const char **s, size_t nbytes);
 
-/* The length in bytes of the white space that str.rstrip() would take off; n_points, if not NULL,
- * gets its code points. */
-size_t text_trailing_spaces(const char *s, size_t nbytes, size_t *n_points);
+/* The length in bytes of the white space that str.rstrip() would take off. */
+size_t text_trailing_spaces(const char *s, size_t nbytes);
 
 /* str.capitalize(): appends the first code point title-cased and all others lower-cased, with the
  * full Unicode mappings (one code point may become up to three) and the final form of sigma. No
