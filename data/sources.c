@@ -36,13 +36,13 @@ static const struct source hellaswag = {
     .about = "HellaSwag: the likely one of four endings of a scene",
 };
 
-/* The archive was replaced once under the same name, so its hash is left open. */
+/* The archive was replaced once under the same name; this is the hash of the later one. */
 static const struct source winogrande = {
     .set = "winogrande",
     .archive = "winogrande_1.1.zip",
     .files = {{"winogrande_1.1.zip",
                "https://storage.googleapis.com/ai2-mosaic/public/winogrande/winogrande_1.1.zip",
-               NULL, 0}},
+               "3619ab104d8be2977b25c90ff420cb42d491707dcc75362a1e5d22bc082b7318", 0}},
     .members = {"winogrande_1.1/dev.jsonl"},
     .n_documents = 1267,
     .licence = "CC BY",
