@@ -1,0 +1,313 @@
+/* What the tests of backend operations share: host matrices with random content, their way to a
+ * device and back in any element type, packed batches with pages, and comparison. */
+#ifndef DUO_TESTS_KERNELS_H
+#define DUO_TESTS_KERNELS_H
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/backend/backend.h"
+#include "harness/base/error.h"
+#include "harness/base/rng.h"
+#include "tests/test.h"
+
+#define UNUSED __attribute__((unused))
+
+/* ---- random matrices in host memory, row-major, free()d by the caller */
+
+/* n normal values times scale. */
+static UNUSED float *random_floats(struct pcg32 *g, size_t n, double scale)
+{
+    float *x = xmalloc(n * sizeof(*x));
+
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)(pcg32_normal(g) * scale);
+    return x;
+}
+
+/* n values from {-2, -1, -0.5, 0, 0.5, 1, 2}: ties everywhere. */
+static UNUSED float *tied_floats(struct pcg32 *g, size_t n)
+{
+    static const float v[] = {-2, -1, -0.5f, 0, 0.5f, 1, 2};
+    float *x = xmalloc(n * sizeof(*x));
+
+    for (size_t i = 0; i < n; i++)
+        x[i] = v[pcg32_below(g, 7)];
+    return x;
+}
+
+/* Rounds to the values that dtype can hold. */
+static UNUSED void round_to(float *x, size_t n, enum dtype dtype)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (dtype == DTYPE_F16)
+            x[i] = f16_to_f32(f32_to_f16(x[i]));
+        else if (dtype == DTYPE_BF16)
+            x[i] = bf16_to_f32(f32_to_bf16(x[i]));
+    }
+}
+
+/* ---- to a device and back */
+
+/* A new device tensor with the values of x, rounded to dtype. */
+static UNUSED struct tensor put(struct device *dev, enum dtype dtype, size_t rows, size_t cols,
+                                const float *x)
+{
+    struct tensor t = device_tensor(dev, dtype, rows, cols);
+    size_t n = rows * cols;
+    uint16_t *h;
+
+    if (dtype == DTYPE_F32) {
+        dev->ops->upload(dev, t.data, x, n * sizeof(*x));
+        return t;
+    }
+    h = xmalloc(n * sizeof(*h));
+    for (size_t i = 0; i < n; i++)
+        h[i] = dtype == DTYPE_F16 ? f32_to_f16(x[i]) : f32_to_bf16(x[i]);
+    dev->ops->upload(dev, t.data, h, n * sizeof(*h));
+    free(h);
+    return t;
+}
+
+/* A new tensor whose every byte is 0xff (NaN in every type): an unwritten element shows. */
+static UNUSED struct tensor poison(struct device *dev, enum dtype dtype, size_t rows, size_t cols)
+{
+    struct tensor t = device_tensor(dev, dtype, rows, cols);
+    void *p = xmalloc(tensor_nbytes(t));
+
+    memset(p, 0xff, tensor_nbytes(t));
+    dev->ops->upload(dev, t.data, p, tensor_nbytes(t));
+    free(p);
+    return t;
+}
+
+/* The values of t as floats. */
+static UNUSED float *get(struct device *dev, struct tensor t)
+{
+    size_t n = tensor_numel(t);
+    void *raw = xmalloc(tensor_nbytes(t));
+    float *x = xmalloc(n * sizeof(*x));
+
+    dev->ops->download(dev, raw, t.data, tensor_nbytes(t));
+    for (size_t i = 0; i < n; i++)
+        x[i] = t.dtype == DTYPE_F32   ? ((float *)raw)[i]
+               : t.dtype == DTYPE_F16 ? f16_to_f32(((uint16_t *)raw)[i])
+                                      : bf16_to_f32(((uint16_t *)raw)[i]);
+    free(raw);
+    return x;
+}
+
+static UNUSED int32_t *put_ints(struct device *dev, const int32_t *v, size_t n)
+{
+    int32_t *d = dev->ops->alloc(dev, n * sizeof(*v));
+
+    dev->ops->upload(dev, d, v, n * sizeof(*v));
+    return d;
+}
+
+/* ---- comparison */
+
+/* The largest |got - want| / (abs_tol + rel_tol |want|): at most 1 passes, NaN never does. */
+static UNUSED double misfit(const float *got, const float *want, size_t n, double rel_tol,
+                            double abs_tol)
+{
+    double worst = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        double e = fabs((double)got[i] - want[i]) / (abs_tol + rel_tol * fabs((double)want[i]));
+
+        if (got[i] == want[i])
+            continue;
+        if (!(e <= worst))
+            worst = isnan(e) ? INFINITY : e;
+    }
+    return worst;
+}
+
+/* ||got - want|| / ||want||, infinite with a NaN. */
+static UNUSED double relative_error(const float *got, const float *want, size_t n)
+{
+    double num = 0, den = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        num += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+        den += (double)want[i] * want[i];
+    }
+    return isnan(num) ? INFINITY : sqrt(num / (den > 0 ? den : 1));
+}
+
+static UNUSED int same_bits(const void *a, const void *b, size_t nbytes)
+{
+    return memcmp(a, b, nbytes) == 0;
+}
+
+/* ---- the rule of sparse activations, as METHOD section 1 writes it: by sorting */
+
+static UNUSED int by_value(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Applies the rule to one row in place; returns the zeros in the result. */
+static UNUSED size_t textbook_rule(float *x, size_t n, enum act_kind kind, double s,
+                                   float threshold)
+{
+    float *a = xmalloc(n * sizeof(*a)), t = threshold;
+    size_t zeros = 0;
+
+    for (size_t j = 0; j < n; j++)
+        a[j] = fabsf(x[j]);
+    if (kind == ACT_TOPK) {
+        qsort(a, n, sizeof(*a), by_value);
+        t = a[(size_t)((double)n * s)];
+    }
+    for (size_t j = 0; j < n; j++) {
+        x[j] = fabsf(x[j]) >= t ? x[j] : 0;
+        zeros += x[j] == 0;
+    }
+    free(a);
+    return zeros;
+}
+
+/* ---- packed batches: segment s has seg_pos[s] positions before it (a shared prefix if prefix[s]
+ * names an earlier segment) and len[s] rows */
+
+struct batch {
+    struct batch_layout b; /* on the device */
+    size_t n_pages;        /* pages that the store needs */
+    int32_t *row_pos;      /* host copies */
+    int32_t *row_seg;
+    int32_t *seg_row, *seg_pos, *seg_page, *pages;
+    int32_t *copy_row, *copy_slot;
+};
+
+struct segment {
+    int len;    /* rows */
+    int prefix; /* index of an earlier segment with prefix -1 whose positions come first, or -1 */
+};
+
+/* A segment with a prefix shares the prefix's full pages and owns a copy of its last, partly filled
+ * one; pages are handed out in a shuffled order. Prefix segments begin at position 0. */
+static UNUSED struct batch batch_make(struct device *dev, struct pcg32 *g,
+                                      const struct segment *seg, size_t n)
+{
+    struct batch t = {0};
+    size_t rows = 0, listed = 0, n_list = 0, copies = 0, max_pos = 0;
+    int32_t *perm;
+
+    for (size_t s = 0; s < n; s++) {
+        rows += (size_t)seg[s].len;
+        listed += (size_t)(seg[s].len + (seg[s].prefix >= 0 ? seg[seg[s].prefix].len : 0));
+    }
+    t.seg_row = xcalloc(n + 1, sizeof(int32_t));
+    t.seg_pos = xcalloc(n, sizeof(int32_t));
+    t.seg_page = xcalloc(n, sizeof(int32_t));
+    t.row_pos = xcalloc(rows, sizeof(int32_t));
+    t.row_seg = xcalloc(rows, sizeof(int32_t));
+    t.copy_row = xcalloc(rows + n * KV_PAGE, sizeof(int32_t));
+    t.copy_slot = xcalloc(rows + n * KV_PAGE, sizeof(int32_t));
+    t.pages = xcalloc(listed / KV_PAGE + n, sizeof(int32_t));
+    for (size_t s = 0; s < n; s++) {
+        int pos = seg[s].prefix >= 0 ? seg[seg[s].prefix].len : 0;
+        int total = pos + seg[s].len, shared = pos / KV_PAGE;
+
+        t.seg_pos[s] = pos;
+        t.seg_row[s + 1] = t.seg_row[s] + seg[s].len;
+        t.seg_page[s] = (int32_t)n_list;
+        max_pos = (size_t)total > max_pos ? (size_t)total : max_pos;
+        for (int p = 0; p * KV_PAGE < total; p++)
+            t.pages[n_list++] =
+                p < shared ? t.pages[t.seg_page[seg[s].prefix] + p] : (int32_t)t.n_pages++;
+    }
+    perm = xmalloc(t.n_pages * sizeof(*perm));
+    for (size_t i = 0; i < t.n_pages; i++) {
+        size_t j = pcg32_below(g, (uint32_t)i + 1);
+
+        perm[i] = perm[j];
+        perm[j] = (int32_t)i;
+    }
+    for (size_t i = 0; i < n_list; i++)
+        t.pages[i] = perm[t.pages[i]];
+    free(perm);
+    for (size_t s = 0; s < n; s++) {
+        const int32_t *pg = t.pages + t.seg_page[s];
+        int pos = t.seg_pos[s];
+
+        /* the rows of the prefix on its partly filled page, copied from the prefix's rows */
+        for (int p = pos / KV_PAGE * KV_PAGE; p < pos; p++) {
+            t.copy_row[copies] = t.seg_row[seg[s].prefix] + p;
+            t.copy_slot[copies++] = pg[p / KV_PAGE] * KV_PAGE + p % KV_PAGE;
+        }
+        for (int i = 0; i < seg[s].len; i++) {
+            int row = t.seg_row[s] + i, p = pos + i;
+
+            t.row_pos[row] = p;
+            t.row_seg[row] = (int32_t)s;
+            t.copy_row[copies] = row;
+            t.copy_slot[copies++] = pg[p / KV_PAGE] * KV_PAGE + p % KV_PAGE;
+        }
+    }
+    t.b = (struct batch_layout){
+        .n_rows = rows,
+        .n_segments = n,
+        .n_copies = copies,
+        .max_positions = max_pos,
+        .positions = put_ints(dev, t.row_pos, rows),
+        .seg_row = put_ints(dev, t.seg_row, n + 1),
+        .seg_pos = put_ints(dev, t.seg_pos, n),
+        .seg_page = put_ints(dev, t.seg_page, n),
+        .pages = put_ints(dev, t.pages, n_list),
+        .copy_row = put_ints(dev, t.copy_row, copies),
+        .copy_slot = put_ints(dev, t.copy_slot, copies),
+    };
+    return t;
+}
+
+static UNUSED void batch_release(struct device *dev, struct batch *t)
+{
+    const void *on_device[] = {t->b.positions, t->b.seg_row,  t->b.seg_pos,  t->b.seg_page,
+                               t->b.pages,     t->b.copy_row, t->b.copy_slot};
+
+    for (size_t i = 0; i < sizeof(on_device) / sizeof(*on_device); i++)
+        dev->ops->free(dev, (void *)on_device[i]);
+    free(t->row_pos);
+    free(t->row_seg);
+    free(t->seg_row);
+    free(t->seg_pos);
+    free(t->seg_page);
+    free(t->pages);
+    free(t->copy_row);
+    free(t->copy_slot);
+    *t = (struct batch){0};
+}
+
+/* Writes the keys and values of qkv to a fresh store (poisoned first) and runs attention; returns
+ * the output (rows x n_heads d) on the host. */
+static UNUSED float *run_attention(struct device *dev, const struct batch *t, enum dtype dtype,
+                                   struct attention_shape shape, const float *qkv,
+                                   const struct act_rule *rule)
+{
+    size_t cols = (shape.n_heads + 2 * shape.n_kv_heads) * shape.head_dim;
+    size_t page = shape.n_kv_heads * shape.head_dim * KV_PAGE;
+    struct tensor x = put(dev, dtype, t->b.n_rows, cols, qkv);
+    struct tensor k = poison(dev, dtype, t->n_pages, page),
+                  v = poison(dev, dtype, t->n_pages, page);
+    struct tensor out = poison(dev, dtype, t->b.n_rows, shape.n_heads * shape.head_dim);
+    struct kv_layer kv = {k.data, v.data};
+    float *got;
+
+    dev->ops->kv_write(dev, kv, x, shape, &t->b);
+    dev->ops->attention(dev, out, x, kv, shape, &t->b, rule);
+    got = get(dev, out);
+    device_tensor_free(dev, &x);
+    device_tensor_free(dev, &k);
+    device_tensor_free(dev, &v);
+    device_tensor_free(dev, &out);
+    return got;
+}
+
+#endif
