@@ -13,9 +13,10 @@ extern const char split_gpt2[];
 struct split;
 
 /* Compiles what Oniguruma (Hugging Face) and Rust's regex (tiktoken) would read the same way: the
- * operators | * + ? {n,m}, (?: ), (?= ), (?! ), classes, \r \n \t, \s \S \d, \p{} of a general
- * category. \s is Unicode's White_Space, as in those two. Anything else, and an expression that
- * matches the empty string, is error() naming path. NULL then. */
+ * operators | * + ? {n,m}, (?: ), (?= ), (?! ), classes, \r \n \t, \s \S, \p{L} \p{N}, and the
+ * English contractions regardless of case. \s is Unicode's White_Space; letters and numbers are
+ * those of Unicode 16, as in those two. Anything else, and an expression that matches the empty
+ * string, is NULL after error() naming path. */
 struct split *split_open(const char *pattern, const char *path);
 void split_close(struct split *s);
 
