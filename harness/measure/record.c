@@ -174,25 +174,28 @@ void record_stamp(struct record *r)
     record_set(&r->time, text);
 }
 
-/* "name=value\n" of the known fields of the groups from MODEL to `last`. */
+void field_add_line(struct buf *b, const struct record *r, const struct record_field *f)
+{
+    if (f->kind == FIELD_STRING && field_string(r, f)) {
+        buf_addf(b, "%s=", f->name);
+        json_add_quoted(b, field_string(r, f));
+        buf_addc(b, '\n');
+    } else if (is_number(f) && !isnan(field_number(r, f))) {
+        buf_addf(b, "%s=", f->name);
+        pyjson_add_number(b, field_number(r, f));
+        buf_addc(b, '\n');
+    }
+}
+
+/* Over the known fields of the groups from MODEL to `last`. */
 static void identity_id(const struct record *r, enum field_group last, char out[17])
 {
     struct buf b = {0};
     char hex[65];
 
-    for (const struct record_field *f = record_fields; f->name; f++) {
-        if (f->group == GROUP_RUN || f->group > last)
-            continue;
-        if (f->kind == FIELD_STRING && field_string(r, f)) {
-            buf_addf(&b, "%s=", f->name);
-            json_add_quoted(&b, field_string(r, f));
-            buf_addc(&b, '\n');
-        } else if (f->kind != FIELD_STRING && !isnan(field_number(r, f))) {
-            buf_addf(&b, "%s=", f->name);
-            pyjson_add_number(&b, field_number(r, f));
-            buf_addc(&b, '\n');
-        }
-    }
+    for (const struct record_field *f = record_fields; f->name; f++)
+        if (f->group != GROUP_RUN && f->group <= last)
+            field_add_line(&b, r, f);
     sha256_hex(buf_str(&b), b.n, hex);
     memcpy(out, hex, 16);
     out[16] = 0;

@@ -35,4 +35,8 @@ extern const struct record_field record_fields[];
 const char *field_string(const struct record *r, const struct record_field *f);
 double field_number(const struct record *r, const struct record_field *f);
 
+/* Appends the line name="text" or name=number that stands for a known field in an identity; nothing
+ * for an unknown field or a list. */
+void field_add_line(struct buf *b, const struct record *r, const struct record_field *f);
+
 #endif

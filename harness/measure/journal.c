@@ -1,0 +1,398 @@
+/* The resume journal in SQLite. Keys are in journal_key.c. */
+#include "harness/measure/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "harness/base/error.h"
+#include "harness/base/file.h"
+#include "harness/base/progress.h"
+#include "harness/base/sha256.h"
+
+#define SCHEMA_VERSION 1
+#define MAX_PENDING 256
+#define COMMIT_SECONDS 1.0
+#define BUSY_MS 30000
+
+struct entry {
+    char *cell, *item;
+    void *payload;
+    size_t nbytes;
+};
+
+struct journal {
+    sqlite3 *db;
+    sqlite3_stmt *get, *put;
+    char *path;
+    struct entry pending[MAX_PENDING];
+    size_t n_pending;
+    double committed; /* when, monotonic seconds */
+    int off;          /* a write has failed: nothing more is stored */
+    int warned;       /* of damaged rows */
+};
+
+/* First 8 bytes of SHA-256 over keys (with their NULs) and payload, as 16 hex digits. */
+static void row_checksum(const char *cell, const char *item, const void *payload, size_t nbytes,
+                         char out[65])
+{
+    struct sha256 s;
+
+    sha256_init(&s);
+    sha256_update(&s, cell, strlen(cell) + 1);
+    sha256_update(&s, item, strlen(item) + 1);
+    sha256_update(&s, payload, nbytes);
+    sha256_final(&s, out);
+    out[16] = 0;
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+enum verdict {
+    USABLE,
+    DAMAGED,    /* to be set aside */
+    IMPOSSIBLE, /* cannot be opened at all, or is busy */
+};
+
+static enum verdict verdict_of(int rc, const char *path)
+{
+    switch (rc & 0xff) {
+    case SQLITE_READONLY: /* also where the header asks for a format newer than SQLite knows */
+        return access(path, W_OK) == 0 ? DAMAGED : IMPOSSIBLE;
+    case SQLITE_OK:
+    case SQLITE_DONE:
+    case SQLITE_ROW:
+        return USABLE;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_ERROR: /* the schema does not parse, a table is missing */
+    case SQLITE_FORMAT:
+    case SQLITE_MISMATCH:
+    case SQLITE_CONSTRAINT:
+        return DAMAGED;
+    }
+    return IMPOSSIBLE;
+}
+
+/* Runs one statement; its first column of the first row, as text, goes to out ("" without one). */
+static int query(sqlite3 *db, const char *sql, char *out, size_t nbytes)
+{
+    sqlite3_stmt *stmt;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &stmt, NULL);
+
+    out[0] = 0;
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+        if (rc == SQLITE_ROW && sqlite3_column_text(stmt, 0))
+            snprintf(out, nbytes, "%s", (const char *)sqlite3_column_text(stmt, 0));
+        sqlite3_finalize(stmt);
+    }
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* The first process makes the table; the version is written in the same transaction. */
+static int make_schema(sqlite3 *db)
+{
+    char sql[512];
+
+    snprintf(sql, sizeof(sql),
+             "CREATE TABLE results (cell TEXT NOT NULL, item TEXT NOT NULL, payload BLOB NOT NULL,"
+             " checksum TEXT NOT NULL, PRIMARY KEY (cell, item)) WITHOUT ROWID;"
+             "PRAGMA user_version = %d;",
+             SCHEMA_VERSION);
+    return sqlite3_exec(db, sql, NULL, NULL, NULL);
+}
+
+/* Version and integrity, inside a write transaction so that two processes do not both create. */
+static int check_content(sqlite3 *db, const char **why)
+{
+    char version[32], n_tables[32], integrity[256];
+    int rc = query(db, "PRAGMA user_version", version, sizeof(version));
+
+    *why = "it is damaged";
+    if (rc == SQLITE_OK)
+        rc = query(db, "SELECT count(*) FROM sqlite_schema", n_tables, sizeof(n_tables));
+    if (rc != SQLITE_OK)
+        return rc;
+    if (atoi(version) == 0 && atoi(n_tables) == 0)
+        return make_schema(db);
+    rc = query(db, "PRAGMA integrity_check(1)", integrity, sizeof(integrity));
+    if (rc == SQLITE_OK && strcmp(integrity, "ok") != 0)
+        return SQLITE_CORRUPT;
+    if (rc == SQLITE_OK && atoi(version) != SCHEMA_VERSION) {
+        *why = "it is no journal of this version";
+        return SQLITE_FORMAT;
+    }
+    return rc;
+}
+
+static int set_up(struct journal *j, const char **why)
+{
+    static const char put[] = "INSERT OR REPLACE INTO results VALUES (?1, ?2, ?3, ?4)";
+    static const char get[] = "SELECT payload, checksum FROM results WHERE cell = ?1 AND item = ?2";
+    char text[64];
+    int on = 1, rc;
+
+    *why = "it is damaged";
+    sqlite3_busy_timeout(j->db, BUSY_MS);
+    /* The WAL file stays when the last user closes: SQLite would delete it by name, and the name
+     * may by then belong to the journal that took the place of one set aside. */
+    sqlite3_file_control(j->db, "main", SQLITE_FCNTL_PERSIST_WAL, &on);
+    rc = query(j->db, "PRAGMA journal_mode = WAL", text, sizeof(text));
+    if (rc == SQLITE_OK)
+        rc = query(j->db, "PRAGMA synchronous = NORMAL", text, sizeof(text));
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(j->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = check_content(j->db, why);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(j->db, "COMMIT", NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_prepare_v2(j->db, put, -1, &j->put, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_prepare_v2(j->db, get, -1, &j->get, NULL);
+    return rc;
+}
+
+static void close_db(struct journal *j)
+{
+    sqlite3_finalize(j->get);
+    sqlite3_finalize(j->put);
+    sqlite3_close(j->db);
+    j->get = j->put = NULL;
+    j->db = NULL;
+}
+
+static enum verdict try_open(struct journal *j, const char **why)
+{
+    int rc = sqlite3_open_v2(j->path, &j->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
+    enum verdict v;
+
+    if (rc == SQLITE_OK)
+        rc = set_up(j, why);
+    v = verdict_of(rc, j->path);
+    if (v == IMPOSSIBLE)
+        error("cannot open journal '%s': %s", j->path, j->db ? sqlite3_errmsg(j->db) : "no memory");
+    if (v != USABLE)
+        close_db(j);
+    return v;
+}
+
+/* PATH -> PATH.corrupt-TIME with its WAL; a number is added where that name is taken. */
+static int set_aside(const char *path, const char *why)
+{
+    struct buf to = {0}, from_wal = {0}, to_wal = {0};
+    char stamp[32];
+    time_t now = time(NULL);
+    struct tm tm;
+    int rc = 0;
+
+    strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%S", gmtime_r(&now, &tm));
+    buf_addf(&to, "%s.corrupt-%s", path, stamp);
+    for (int i = 2; access(to.data, F_OK) == 0; i++) {
+        to.n = 0;
+        buf_addf(&to, "%s.corrupt-%s-%d", path, stamp, i);
+    }
+    buf_addf(&to_wal, "%s-wal", to.data);
+    buf_addf(&from_wal, "%s-wal", path);
+    if (rename(path, to.data) != 0)
+        rc = error("cannot set journal '%s' aside: %s", path, strerror(errno));
+    else
+        warning("journal '%s' is not used: %s. It is now '%s'; a fresh one is begun", path, why,
+                to.data);
+    if (rc == 0) {
+        /* a WAL left behind could be taken for the fresh file's */
+        rename(from_wal.data, to_wal.data);
+        memcpy(from_wal.data + from_wal.n - 4, "-shm", 4);
+        unlink(from_wal.data);
+    }
+    buf_release(&to);
+    buf_release(&from_wal);
+    buf_release(&to_wal);
+    return rc;
+}
+
+/* One process at a time opens a journal of this folder, so that two do not set aside each other's
+ * fresh file. -1 (no lock) where the folder cannot be locked. */
+static int lock_folder(const char *path)
+{
+    char *dir = xstrdup(path), *slash = strrchr(dir, '/');
+    int fd;
+
+    if (slash)
+        slash[slash == dir] = 0;
+    fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        flock(fd, LOCK_EX);
+    free(dir);
+    return fd;
+}
+
+int journal_open(struct journal **out, const char *path)
+{
+    struct journal *j = xcalloc(1, sizeof(*j));
+    int lock = lock_folder(path);
+    const char *why = "";
+    enum verdict v;
+
+    j->path = xstrdup(path);
+    v = try_open(j, &why);
+    if (v == DAMAGED)
+        v = set_aside(path, why) == 0 ? try_open(j, &why) : IMPOSSIBLE;
+    if (v == DAMAGED)
+        error("cannot begin a fresh journal '%s'", path);
+    if (lock >= 0)
+        close(lock);
+    j->committed = now_seconds();
+    *out = j;
+    if (v == USABLE)
+        return 0;
+    free(j->path);
+    free(j);
+    *out = NULL;
+    return -1;
+}
+
+/* ---- storing ------------------------------------------------------------------------------ */
+
+static void drop_pending(struct journal *j)
+{
+    for (size_t i = 0; i < j->n_pending; i++) {
+        free(j->pending[i].cell);
+        free(j->pending[i].item);
+        free(j->pending[i].payload);
+    }
+    j->n_pending = 0;
+}
+
+static int insert(struct journal *j, const struct entry *e)
+{
+    char checksum[65];
+    int rc;
+
+    row_checksum(e->cell, e->item, e->payload, e->nbytes, checksum);
+    sqlite3_bind_text(j->put, 1, e->cell, -1, SQLITE_STATIC);
+    sqlite3_bind_text(j->put, 2, e->item, -1, SQLITE_STATIC);
+    sqlite3_bind_blob64(j->put, 3, e->payload, e->nbytes, SQLITE_STATIC);
+    sqlite3_bind_text(j->put, 4, checksum, -1, SQLITE_STATIC);
+    rc = sqlite3_step(j->put);
+    sqlite3_reset(j->put);
+    sqlite3_clear_bindings(j->put);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* Entries wait in memory and not in an open transaction, so that the write lock is held for
+ * milliseconds and another process gets its turn. */
+int journal_flush(struct journal *j)
+{
+    int rc;
+
+    if (j->off)
+        return -1;
+    if (j->n_pending == 0)
+        return 0;
+    rc = sqlite3_exec(j->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    for (size_t i = 0; rc == SQLITE_OK && i < j->n_pending; i++)
+        rc = insert(j, &j->pending[i]);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_exec(j->db, "COMMIT", NULL, NULL, NULL);
+    if (rc != SQLITE_OK) {
+        warning("cannot write journal '%s': %s; from here on this run cannot be resumed", j->path,
+                sqlite3_errmsg(j->db));
+        sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+        j->off = 1;
+    }
+    drop_pending(j);
+    j->committed = now_seconds();
+    return j->off ? -1 : 0;
+}
+
+void journal_put(struct journal *j, const char *cell, const char *item, const void *payload,
+                 size_t nbytes)
+{
+    struct entry *e = &j->pending[j->n_pending];
+
+    if (j->off)
+        return;
+    e->cell = xstrdup(cell);
+    e->item = xstrdup(item);
+    e->payload = memcpy(xmalloc(nbytes), payload, nbytes);
+    e->nbytes = nbytes;
+    j->n_pending++;
+    if (j->n_pending == MAX_PENDING || now_seconds() - j->committed >= COMMIT_SECONDS)
+        journal_flush(j);
+}
+
+int journal_close(struct journal *j)
+{
+    int rc;
+
+    if (!j)
+        return 0;
+    rc = journal_flush(j);
+    close_db(j);
+    free(j->path);
+    free(j);
+    return rc;
+}
+
+/* ---- reading ------------------------------------------------------------------------------ */
+
+static void warn_once(struct journal *j, const char *what)
+{
+    if (!j->warned)
+        warning("journal '%s': %s; what it held is computed again", j->path, what);
+    j->warned = 1;
+}
+
+/* The row that the statement stands on. */
+static int take_row(struct journal *j, const char *cell, const char *item, void *out, size_t nbytes)
+{
+    const void *payload = sqlite3_column_blob(j->get, 0);
+    size_t n = (size_t)sqlite3_column_bytes(j->get, 0);
+    const char *stored = (const char *)sqlite3_column_text(j->get, 1);
+    char checksum[65];
+
+    row_checksum(cell, item, payload ? payload : "", n, checksum);
+    if (!stored || strcmp(stored, checksum) != 0) {
+        warn_once(j, "an entry is damaged");
+        return 0;
+    }
+    if (n != nbytes) {
+        warn_once(j, "an entry has another size than asked for");
+        return 0;
+    }
+    if (nbytes)
+        memcpy(out, payload, nbytes);
+    return 1;
+}
+
+int journal_get(struct journal *j, const char *cell, const char *item, void *out, size_t nbytes)
+{
+    int rc, found = 0;
+
+    for (size_t i = j->n_pending; i-- > 0;) {
+        const struct entry *e = &j->pending[i];
+
+        if (strcmp(e->item, item) != 0 || strcmp(e->cell, cell) != 0 || e->nbytes != nbytes)
+            continue;
+        memcpy(out, e->payload, nbytes);
+        return 1;
+    }
+    sqlite3_bind_text(j->get, 1, cell, -1, SQLITE_STATIC);
+    sqlite3_bind_text(j->get, 2, item, -1, SQLITE_STATIC);
+    rc = sqlite3_step(j->get);
+    if (rc == SQLITE_ROW)
+        found = take_row(j, cell, item, out, nbytes);
+    else if (rc != SQLITE_DONE)
+        warn_once(j, sqlite3_errmsg(j->db));
+    sqlite3_reset(j->get);
+    sqlite3_clear_bindings(j->get);
+    return found;
+}
