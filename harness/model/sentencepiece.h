@@ -21,8 +21,7 @@ enum spm_type {
 struct spm *spm_open(const char *path, const void *data, size_t nbytes);
 void spm_close(struct spm *m);
 
-/* Appends the ids of valid UTF-8 text, the model's own dummy prefix included, without specials.
- * Thread safe. 0, or error(). */
+/* Appends the ids of valid UTF-8 text without specials. Thread safe. 0, or error(). */
 int spm_encode(const struct spm *m, const char *text, size_t nbytes, struct ids *out);
 
 int32_t spm_n_vocab(const struct spm *m);
