@@ -6,6 +6,7 @@
 
 #include "data/plan.h"
 #include "data/sources.h"
+#include "harness/base/buf.h"
 #include "harness/base/error.h"
 #include "harness/base/file.h"
 
@@ -79,23 +80,23 @@ static void add_set(struct plan *p, const struct source *s, const char *cache,
     }
 }
 
-/* Prints where a set lies if all its files are there, the files being the next in the plan. */
+/* Prints where a set lies if all its files are there, the files being the next in the plan; adds
+ * its name to `foreign` if a mirror brought other bytes than the publisher's. */
 static size_t report_set(const struct plan *p, size_t at, const struct source *s, const char *cache,
-                         const struct fetch_options *o)
+                         const struct fetch_options *o, struct buf *foreign)
 {
-    int complete = 1;
+    int is_complete = 1, is_foreign = 0;
 
     for (const struct source_file *file = s->files; file->path; file++, at++) {
         const struct http_file *f = &p->files[at];
 
-        complete &= f->state == HTTP_FETCHED || f->state == HTTP_THERE;
-        if (f->state == HTTP_FETCHED && o->mirror && file->sha256 &&
-            strcmp(f->got_sha256, file->sha256) != 0)
-            warning("%s: the mirror's file is not the publisher's, byte for byte (recorded: "
-                    "SHA-256 %.12s...)",
-                    f->name, f->got_sha256);
+        is_complete &= f->state == HTTP_FETCHED || f->state == HTTP_THERE;
+        is_foreign |=
+            f->state == HTTP_FETCHED && file->sha256 && strcmp(f->got_sha256, file->sha256) != 0;
     }
-    if (complete && o->out)
+    if (is_foreign)
+        buf_addf(foreign, " %s", s->set);
+    if (is_complete && o->out)
         fprintf(o->out, "%s: %s/data/%s\n", s->set, cache, s->set);
     return at;
 }
@@ -111,6 +112,7 @@ static int is_named(const struct source *s, const struct fetch_options *o)
 static int fetch_sets(const char *cache, const struct fetch_options *o)
 {
     struct plan p = {0};
+    struct buf foreign = {0};
     size_t at = 0;
     int rc;
 
@@ -120,7 +122,12 @@ static int fetch_sets(const char *cache, const struct fetch_options *o)
     rc = p.n ? plan_run(&p, o) : 0;
     for (size_t i = 0; sources[i]; i++)
         if (is_named(sources[i], o))
-            at = report_set(&p, at, sources[i], cache, o);
+            at = report_set(&p, at, sources[i], cache, o, &foreign);
+    if (foreign.n)
+        warning("other bytes than the publishers', packed anew by the mirror perhaps:%s; their own "
+                "SHA-256 is recorded",
+                buf_str(&foreign));
+    buf_release(&foreign);
     plan_release(&p);
     return rc;
 }

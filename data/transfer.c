@@ -92,7 +92,7 @@ static double next_wait(struct transfer *t)
 
 /* Tries again after `why`, or gives up with the advice. A try that brought new bytes is no failure:
  * a long download may be cut as often as it likes. */
-static void try_again(struct transfer *t, const char *why, const char *advice)
+static void try_again(struct transfer *t, const char *why, int max_tries, const char *advice)
 {
     double wait;
 
@@ -100,7 +100,7 @@ static void try_again(struct transfer *t, const char *why, const char *advice)
         t->best = t->part.n_bytes;
         t->n_tries = 0;
     }
-    if (++t->n_tries >= t->opt->n_tries) {
+    if (++t->n_tries >= max_tries) {
         FAIL(t, "%s: %s; gave up after %d tries%s", t->file->name, why, t->n_tries, advice);
         return;
     }
@@ -228,9 +228,9 @@ static void take_status(struct transfer *t)
         start_over(t, "the server has no bytes after those already here");
     } else if (status == 429) {
         snprintf(why, sizeof(why), "%s asks for fewer requests (HTTP 429)", host);
-        try_again(t, why, "; try later");
+        try_again(t, why, t->opt->n_tries, "; try later");
     } else if (status == 408 || status >= 500) {
-        try_again(t, why, "; try later, or another server with --mirror");
+        try_again(t, why, t->opt->n_tries, "; try later, or another server with --mirror");
     } else {
         FAIL(t, "%s: %s", t->file->name, why);
     }
@@ -250,18 +250,20 @@ static void take_cut(struct transfer *t, CURLcode rc)
         snprintf(why, sizeof(why), "cut after %lld of %lld bytes", here, total);
     else
         snprintf(why, sizeof(why), "cut after %lld bytes", here);
-    try_again(t, why, t->part.etag[0] ? "; run again to go on from there" : "; run again");
+    try_again(t, why, t->opt->n_tries,
+              t->part.etag[0] ? "; run again to go on from there" : "; run again");
 }
 
 static void take_no_network(struct transfer *t, CURLcode rc)
 {
     const char *url = t->url ? t->url : t->file->url;
+    int max_tries = t->opt->n_tries < 3 ? t->opt->n_tries : 3; /* it rarely comes back at once */
     char host[256], why[320];
 
     url_host(url, host, sizeof(host));
     snprintf(why, sizeof(why), "no network: cannot %s %s",
              rc == CURLE_COULDNT_RESOLVE_HOST ? "find the address of" : "connect to", host);
-    try_again(t, why, "; a mirror can be named with --mirror");
+    try_again(t, why, max_tries, "; a mirror can be named with --mirror");
 }
 
 static void take_error(struct transfer *t, CURLcode rc)
