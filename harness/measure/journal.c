@@ -151,6 +151,8 @@ static int set_up(struct journal *j, const char **why)
         rc = sqlite3_exec(j->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
     if (rc == SQLITE_OK)
         rc = check_content(j->db, why);
+    if (rc == SQLITE_OK && sqlite3_db_readonly(j->db, "main"))
+        rc = SQLITE_READONLY;
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(j->db, "COMMIT", NULL, NULL, NULL);
     if (rc == SQLITE_OK)
