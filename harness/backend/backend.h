@@ -74,6 +74,7 @@ struct device;
 struct backend {
     const char *name;
     const char *summary;
+    unsigned dtypes; /* bit 1 << enum dtype for each type of weights that it computes with */
 
     /* 0, or error() (no such device). n_threads 0: the backend's choice. */
     int (*open)(struct device **out, int n_threads);

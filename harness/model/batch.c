@@ -56,8 +56,7 @@ size_t batch_pages_for(size_t pos, size_t n)
     return (pos + n + KV_PAGE - 1) / KV_PAGE - pos / KV_PAGE;
 }
 
-/* Row of this batch that holds position pos of the sequence that segment seg ends. */
-static int32_t row_of(const struct batch *b, int seg, int32_t pos)
+int32_t batch_row(const struct batch *b, int seg, int32_t pos)
 {
     while (pos < b->seg_pos.v[seg])
         seg = b->parent.v[seg];
@@ -108,7 +107,7 @@ int batch_add(struct batch *b, const int32_t *ids, size_t n, int parent)
         push(&b->pages, (int32_t)b->n_pages++);
     /* The prefix's last page, if partly filled, is copied: the siblings fill it differently. */
     for (size_t p = shared * KV_PAGE; p < pos; p++)
-        push_copy(b, row_of(b, parent, (int32_t)p), p, b->seg_page.v[seg]);
+        push_copy(b, batch_row(b, parent, (int32_t)p), p, b->seg_page.v[seg]);
     for (size_t i = 0; i < n; i++)
         push_copy(b, (int32_t)(row + i), pos + i, b->seg_page.v[seg]);
     return seg;

@@ -40,6 +40,9 @@ static inline size_t batch_n_rows(const struct batch *b)
  * pages. Returns the segment's number; its first row is batch_n_rows() before the call. */
 int batch_add(struct batch *b, const int32_t *ids, size_t n, int parent);
 
+/* The row that holds position pos of the sequence that segment seg ends. */
+int32_t batch_row(const struct batch *b, int seg, int32_t pos);
+
 /* Appends n ids that continue a cached sequence; pages come from *next_page. */
 void batch_add_cached(struct batch *b, const int32_t *ids, size_t n, struct sequence *seq,
                       int32_t *next_page);

@@ -140,6 +140,7 @@ void session_forward(struct session *s)
         die("batch of %zu rows and %zu pages in a session of %zu and %zu", batch_n_rows(&s->batch),
             s->batch.n_pages, s->max_rows, s->n_pages);
     batch_upload(&s->batch, s->m->dev);
+    s->n_rows_run += batch_n_rows(&s->batch);
     x = rows_of(s, s->x);
     in = rows_of(s, s->in);
     attn = rows_of(s, s->attn);

@@ -17,6 +17,7 @@ struct session {
     struct tensor picked, final; /* rows to be scored: f32, and normed */
     size_t max_picked;
     void *scratch; /* device: rows, targets, results of scoring */
+    size_t n_rows_run; /* tokens that session_forward has run, all batches together */
     struct batch batch; /* the caller's to fill; one at a time */
 };
 

@@ -123,6 +123,7 @@ static void cpu_convert(struct device *dev, struct tensor dst, struct tensor src
 const struct backend backend_cpu = {
     .name = "cpu",
     .summary = "plain C and OpenBLAS in float32",
+    .dtypes = 1u << DTYPE_F32,
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,

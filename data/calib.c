@@ -1,0 +1,171 @@
+/* Calibration sets. */
+#include "data/calib.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/c4.h"
+#include "harness/base/buf.h"
+#include "harness/base/error.h"
+#include "harness/base/file.h"
+#include "harness/base/json.h"
+#include "harness/base/sha256.h"
+
+static int parse_size(const char **s, size_t *out)
+{
+    char *end;
+    unsigned long v;
+
+    if (**s < '0' || **s > '9')
+        return -1;
+    errno = 0;
+    v = strtoul(*s, &end, 10);
+    if (errno || v == 0 || v > 1 << 24)
+        return -1;
+    *s = end;
+    *out = v;
+    return 0;
+}
+
+int calib_parse_shape(const char *s, size_t *n_windows, size_t *window)
+{
+    if (parse_size(&s, n_windows) != 0 || *s++ != 'x' || parse_size(&s, window) != 0)
+        return -1;
+    return *s ? -1 : 0;
+}
+
+/* "….128x2048.i32" -> 128, 2048 */
+static int shape_in_name(const char *path, size_t *n_windows, size_t *window)
+{
+    size_t n = strlen(path) - strlen(".i32");
+    char *stem = xstrdup(path), *dot;
+    int rc;
+
+    stem[n] = 0;
+    dot = strrchr(stem, '.');
+    rc = dot ? calib_parse_shape(dot + 1, n_windows, window) : -1;
+    free(stem);
+    return rc;
+}
+
+/* colon: the ":NxS" part or NULL. */
+static int read_file(struct calib *c, const char *path, const char *colon)
+{
+    struct buf text = {0};
+    size_t n;
+
+    if (colon && calib_parse_shape(colon + 1, &c->n_windows, &c->window) != 0)
+        return error("calibration '%s': '%s' is not NxS", c->spec, colon + 1);
+    if (file_read(path, &text) != 0) {
+        buf_release(&text);
+        return -1;
+    }
+    n = text.n / sizeof(*c->ids);
+    if (!colon && shape_in_name(path, &c->n_windows, &c->window) != 0) {
+        c->window = 2048;
+        c->n_windows = n / c->window;
+    }
+    if (text.n % sizeof(*c->ids) || c->n_windows == 0 || n < c->n_windows * c->window) {
+        error("calibration '%s': %zu bytes are not %zu windows of %zu ids", path, text.n,
+              c->n_windows, c->window);
+        buf_release(&text);
+        return -1;
+    }
+    c->ids = (int32_t *)buf_detach(&text);
+    return 0;
+}
+
+static int is_file_spec(const char *spec, const char **colon)
+{
+    const char *at = strstr(spec, ".i32");
+
+    *colon = NULL;
+    if (!at)
+        return 0;
+    if (at[4] == ':')
+        *colon = at + 4;
+    return at[4] == 0 || at[4] == ':';
+}
+
+static int make(struct calib *c, const struct calib_source *src)
+{
+    const char *colon = strchr(c->spec, ':');
+    size_t n_kind = colon ? (size_t)(colon - c->spec) : 0;
+
+    if (!colon || calib_parse_shape(colon + 1, &c->n_windows, &c->window) != 0 || c->window < 2)
+        return error("calibration '%s' is not FILE.i32, c4:NxS, c4-joined:NxS or self:NxS",
+                     c->spec);
+    c->ids = xmalloc(c->n_windows * c->window * sizeof(*c->ids));
+    if (n_kind == 4 && strncmp(c->spec, "self", 4) == 0)
+        return calib_sample_self(src->model, src->tokenizer, src->seed, c->n_windows, c->window,
+                                 c->ids);
+    if (n_kind == 2 && strncmp(c->spec, "c4", 2) == 0)
+        return c4_sample(src->data_dir, src->tokenizer, src->seed, src->python_rng, c->n_windows,
+                         c->window, c->ids);
+    if (n_kind == 9 && strncmp(c->spec, "c4-joined", 9) == 0)
+        return c4_joined(src->data_dir, src->tokenizer, c->n_windows, c->window, c->ids);
+    return error("calibration '%s': unknown kind; known: FILE.i32, c4, c4-joined, self", c->spec);
+}
+
+int calib_open(struct calib *c, const char *spec, const struct calib_source *src)
+{
+    const char *colon;
+    size_t n, n_vocab = src->model->config.n_vocab;
+    int rc;
+
+    *c = (struct calib){.spec = xstrdup(spec)};
+    if (is_file_spec(spec, &colon)) {
+        char *path = xstrdup(spec);
+
+        if (colon)
+            path[colon - spec] = 0;
+        rc = read_file(c, path, colon);
+        free(path);
+    } else {
+        rc = make(c, src);
+    }
+    if (rc == 0 && c->window > src->model->config.max_positions)
+        rc = error("calibration '%s': windows of %zu ids, the model has %zu positions", spec,
+                   c->window, src->model->config.max_positions);
+    n = c->n_windows * c->window;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        if (c->ids[i] < 0 || (size_t)c->ids[i] >= n_vocab)
+            rc = error("calibration '%s': id %d at %zu is not in the vocabulary of %zu", spec,
+                       c->ids[i], i, n_vocab);
+    if (rc != 0) {
+        calib_release(c);
+        return -1;
+    }
+    sha256_hex(c->ids, n * sizeof(*c->ids), c->sha256);
+    return 0;
+}
+
+void calib_release(struct calib *c)
+{
+    free(c->ids);
+    free(c->spec);
+    *c = (struct calib){0};
+}
+
+int calib_save(const struct calib *c, const struct calib_source *src, const char *path)
+{
+    struct buf side = {0}, name = {0};
+    int rc;
+
+    buf_adds(&side, "{\"calib\": ");
+    json_add_quoted(&side, c->spec);
+    buf_addf(&side, ", \"n_windows\": %zu, \"window\": %zu, \"seed\": %llu, \"rng\": \"%s\", ",
+             c->n_windows, c->window, (unsigned long long)src->seed,
+             src->python_rng ? "python" : "pcg");
+    buf_addf(&side, "\"tokenizer_sha256\": \"%s\", \"sha256\": \"%s\"}\n",
+             tokenizer_sha256(src->tokenizer), c->sha256);
+    buf_addf(&name, "%s.json", path);
+    rc = file_write_atomic(path, c->ids, c->n_windows * c->window * sizeof(*c->ids));
+    if (rc == 0)
+        rc = file_write_atomic(buf_str(&name), buf_str(&side), side.n);
+    buf_release(&side);
+    buf_release(&name);
+    return rc;
+}

@@ -1,0 +1,63 @@
+/* The CUDA backend: cuBLAS, cuSOLVER and own kernels on one GPU, one stream. Weights and
+ * activations in f16, bf16 or f32; accumulation in f32. C's view; device.cuh is the inside. */
+#ifndef DUO_BACKEND_CUDA_CUDA_H
+#define DUO_BACKEND_CUDA_CUDA_H
+
+#include "harness/backend/backend.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+extern const struct backend backend_cuda;
+
+/* memory.cu */
+void *cuda_alloc(struct device *, size_t);
+void cuda_free(struct device *, void *);
+size_t cuda_memory_free(struct device *);
+void cuda_upload(struct device *, void *, const void *, size_t);
+void cuda_download(struct device *, void *, const void *, size_t);
+void cuda_copy(struct device *, void *, const void *, size_t);
+void cuda_zero(struct device *, void *, size_t);
+
+/* One file each; contracts in backend.h. */
+void cuda_convert(struct device *, struct tensor, struct tensor);
+void cuda_embed(struct device *, struct tensor, struct tensor, const int32_t *);
+void cuda_rmsnorm(struct device *, struct tensor, struct tensor, struct tensor, float,
+                  const struct act_rule *);
+void cuda_linear(struct device *, struct tensor, struct tensor, struct tensor, int);
+void cuda_gather(struct device *, struct tensor, struct tensor, const int32_t *);
+void cuda_rope(struct device *, struct tensor, struct attention_shape, struct tensor,
+               const int32_t *);
+void cuda_kv_write(struct device *, struct kv_layer, struct tensor, struct attention_shape,
+                   const struct batch_layout *);
+void cuda_attention(struct device *, struct tensor, struct tensor, struct kv_layer,
+                    struct attention_shape, const struct batch_layout *, const struct act_rule *);
+void cuda_silu_mul(struct device *, struct tensor, struct tensor, const struct act_rule *);
+void cuda_sparsify(struct device *, struct tensor, struct tensor, const struct act_rule *);
+void cuda_logprob(struct device *, double *, int32_t *, struct tensor, struct tensor,
+                  const int32_t *);
+void cuda_gram(struct device *, struct tensor, struct tensor);
+void cuda_mirror(struct device *, struct tensor);
+void cuda_cross(struct device *, struct tensor, struct tensor, struct tensor);
+void cuda_sum_squares(struct device *, struct tensor, struct tensor);
+void cuda_subtract(struct device *, struct tensor, struct tensor, struct tensor);
+void cuda_scale(struct device *, struct tensor, float);
+void cuda_get_diagonal(struct device *, struct tensor, struct tensor);
+void cuda_add_diagonal(struct device *, struct tensor, const float *);
+void cuda_permute(struct device *, struct tensor, struct tensor, const int32_t *, const int32_t *);
+int cuda_inverse_factor(struct device *, struct tensor, struct tensor);
+void cuda_multiply(struct device *, struct tensor, struct tensor, struct tensor, int);
+void cuda_strict_upper(struct device *, struct tensor, float);
+void cuda_upper_row_squares(struct device *, struct tensor, struct tensor);
+void cuda_obs_prune(struct device *, struct tensor, struct tensor, struct tensor, struct tensor,
+                    const struct obs_options *);
+void cuda_mask_smallest(struct device *, struct tensor, struct tensor, double, int, size_t, size_t);
+size_t cuda_count_zeros(struct device *, struct tensor);
+int cuda_all_finite(struct device *, struct tensor);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,128 @@
+/* A GPU as a device: opening it, its description, and the table of operations. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/backend/cuda/device.cuh"
+
+/* The kernel driver's version ("580.159.04") to out, or "". */
+static void driver_version(char *out, size_t n)
+{
+    FILE *f = fopen("/sys/module/nvidia/version", "r");
+
+    out[0] = 0;
+    if (!f)
+        return;
+    if (fgets(out, (int)n, f))
+        out[strcspn(out, "\n")] = 0;
+    fclose(f);
+}
+
+static char *describe_card(const struct cudaDeviceProp *p)
+{
+    char driver[64], text[512];
+    int sm_khz = 0, memory_khz = 0, api = 0, runtime = 0;
+
+    driver_version(driver, sizeof(driver));
+    CU(cudaDeviceGetAttribute(&sm_khz, cudaDevAttrClockRate, 0));
+    CU(cudaDeviceGetAttribute(&memory_khz, cudaDevAttrMemoryClockRate, 0));
+    CU(cudaDriverGetVersion(&api));
+    CU(cudaRuntimeGetVersion(&runtime));
+    snprintf(text, sizeof(text),
+             "%s, sm_%d%d, %d SMs at up to %d MHz, %zu MiB at %d MHz, L2 %d MiB, driver %s (CUDA "
+             "%d.%d), toolkit %d.%d, %s",
+             p->name, p->major, p->minor, p->multiProcessorCount, sm_khz / 1000,
+             p->totalGlobalMem >> 20, memory_khz / 1000, p->l2CacheSize >> 20, driver, api / 1000,
+             api % 1000 / 10, runtime / 1000, runtime % 1000 / 10, gemm_version());
+    return xstrdup(text);
+}
+
+static int cuda_open(struct device **out, int n_threads)
+{
+    struct cuda_device *dev;
+    struct cudaDeviceProp prop;
+    int n = 0;
+    cudaError_t rc = cudaGetDeviceCount(&n);
+
+    (void)n_threads;
+    if (rc != cudaSuccess || n == 0)
+        return error("no CUDA device: %s",
+                     rc != cudaSuccess ? cudaGetErrorString(rc) : "the driver lists none");
+    CU(cudaGetDeviceProperties(&prop, 0));
+    if (prop.major < 8)
+        return error("%s is an sm_%d%d card; sm_80 or newer is needed", prop.name, prop.major,
+                     prop.minor);
+    CU(cudaSetDevice(0));
+    dev = (struct cuda_device *)xcalloc(1, sizeof(*dev));
+    dev->base.ops = &backend_cuda;
+    dev->n_sm = prop.multiProcessorCount;
+    dev->max_shared = prop.sharedMemPerBlockOptin;
+    CU(cudaStreamCreateWithFlags(&dev->stream, cudaStreamNonBlocking));
+    dev->pool = pool_open();
+    dev->gemm = gemm_open(dev->stream);
+    dev->solver = solver_open(dev->stream);
+    dev->text = describe_card(&prop);
+    *out = &dev->base;
+    return 0;
+}
+
+static void cuda_close(struct device *device)
+{
+    struct cuda_device *dev = cuda_dev(device);
+
+    CU(cudaStreamSynchronize(dev->stream));
+    solver_close(dev->solver);
+    gemm_close(dev->gemm);
+    pool_close(dev->pool);
+    CU(cudaStreamDestroy(dev->stream));
+    free(dev->text);
+    free(dev);
+}
+
+static const char *cuda_describe(const struct device *dev)
+{
+    return ((const struct cuda_device *)dev)->text;
+}
+
+const struct backend backend_cuda = {
+    .name = "cuda",
+    .summary = "one NVIDIA GPU: cuBLAS, cuSOLVER and own kernels",
+    .open = cuda_open,
+    .close = cuda_close,
+    .describe = cuda_describe,
+    .alloc = cuda_alloc,
+    .free = cuda_free,
+    .memory_free = cuda_memory_free,
+    .upload = cuda_upload,
+    .download = cuda_download,
+    .copy = cuda_copy,
+    .zero = cuda_zero,
+    .convert = cuda_convert,
+    .embed = cuda_embed,
+    .rmsnorm = cuda_rmsnorm,
+    .linear = cuda_linear,
+    .gather = cuda_gather,
+    .rope = cuda_rope,
+    .kv_write = cuda_kv_write,
+    .attention = cuda_attention,
+    .silu_mul = cuda_silu_mul,
+    .sparsify = cuda_sparsify,
+    .logprob = cuda_logprob,
+    .gram = cuda_gram,
+    .mirror = cuda_mirror,
+    .cross = cuda_cross,
+    .sum_squares = cuda_sum_squares,
+    .subtract = cuda_subtract,
+    .scale = cuda_scale,
+    .get_diagonal = cuda_get_diagonal,
+    .add_diagonal = cuda_add_diagonal,
+    .permute = cuda_permute,
+    .inverse_factor = cuda_inverse_factor,
+    .multiply = cuda_multiply,
+    .strict_upper = cuda_strict_upper,
+    .upper_row_squares = cuda_upper_row_squares,
+    .obs_prune = cuda_obs_prune,
+    .mask_smallest = cuda_mask_smallest,
+    .count_zeros = cuda_count_zeros,
+    .all_finite = cuda_all_finite,
+};

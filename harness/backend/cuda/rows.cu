@@ -1,0 +1,154 @@
+/* Operations on rows of tokens with the rule of sparse activations fused in: norm, gate, rule.
+ *
+ * One block per row; the row stays in registers between its one read and its one write. Thread t
+ * holds the runs of eight neighbours t, t + threads, ...: 16 elements a thread up to 4096 columns
+ * (256 threads at 4096), 32 up to 32768, 64 beyond. All are bound by memory when dense. */
+#include "harness/backend/cuda/topk.cuh"
+
+/* f(E as a constant, threads): elements a thread for rows of n. */
+template <typename F> static void with_width(size_t n, F f)
+{
+    if (n <= 4096)
+        f(std::integral_constant<int, 16>{}, n_blocks(n, 16 * 32) * 32);
+    else if (n <= 32768)
+        f(std::integral_constant<int, 32>{}, n_blocks(n, 32 * 32) * 32);
+    else if (n <= 65536)
+        f(std::integral_constant<int, 64>{}, n_blocks(n, 64 * 32) * 32);
+    else
+        die("CUDA: rows of %zu elements; at most 65536 are supported", n);
+}
+
+/* out: rows x n of T, x: rows x n of S, w: n of W; n <= E * blockDim.x. out may be x. */
+template <typename T, typename S, typename W, int E>
+__global__ void rmsnorm(T *out, const S *x, const W *w, size_t n, float eps, struct row_rule rule)
+{
+    __shared__ float slots[32];
+    const bool whole = n % 8 == 0;
+    const S *row = x + blockIdx.x * n;
+    vec<S, 8> in[E / 8];
+    vec<T, 8> y[E / 8];
+    float sum = 0, scale;
+
+#pragma unroll
+    for (int c = 0; c < E / 8; c++) {
+        in[c] = load8(row, ((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole);
+        for (int i = 0; i < 8; i++)
+            sum += to_f32(in[c].v[i]) * to_f32(in[c].v[i]);
+    }
+    scale = 1.0f / sqrtf(block_sum(sum, slots) / (float)n + eps);
+#pragma unroll
+    for (int c = 0; c < E / 8; c++) {
+        vec<W, 8> g = load8(w, ((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole);
+
+        for (int i = 0; i < 8; i++)
+            y[c].v[i] = from_f32<T>(to_f32(in[c].v[i]) * scale * to_f32(g.v[i]));
+    }
+    apply_rule<T, E>(y, n, rule);
+#pragma unroll
+    for (int c = 0; c < E / 8; c++)
+        store8(out + blockIdx.x * n, ((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole, y[c]);
+}
+
+void cuda_rmsnorm(struct device *dev, struct tensor out, struct tensor x, struct tensor weight,
+                  float eps, const struct act_rule *rule)
+{
+    struct row_rule r = row_rule_of(rule, x.cols);
+
+    if (x.rows == 0)
+        return;
+    if (x.dtype != DTYPE_F32 || (weight.dtype != out.dtype && weight.dtype != DTYPE_F32))
+        die("CUDA: rmsnorm of %s by %s to %s", dtype_name(x.dtype), dtype_name(weight.dtype),
+            dtype_name(out.dtype));
+    with_type(out.dtype, [&](auto t) {
+        using T = decltype(t);
+        with_width(x.cols, [&](auto e, unsigned threads) {
+            constexpr int E = decltype(e)::value;
+            unsigned rows = (unsigned)x.rows;
+
+            if (weight.dtype == out.dtype)
+                rmsnorm<T, float, T, E><<<rows, threads, 0, stream_of(dev)>>>(
+                    (T *)out.data, (const float *)x.data, (const T *)weight.data, x.cols, eps, r);
+            else
+                rmsnorm<T, float, float, E><<<rows, threads, 0, stream_of(dev)>>>(
+                    (T *)out.data, (const float *)x.data, (const float *)weight.data, x.cols, eps,
+                    r);
+        });
+    });
+    LAUNCHED("rmsnorm");
+}
+
+/* out: rows x n, gate_up: rows x 2n, [gate | up] */
+template <typename T, int E>
+__global__ void silu_mul(T *out, const T *gate_up, size_t n, struct row_rule rule)
+{
+    const bool whole = n % 8 == 0;
+    const T *row = gate_up + blockIdx.x * 2 * n;
+    vec<T, 8> y[E / 8];
+
+#pragma unroll
+    for (int c = 0; c < E / 8; c++) {
+        size_t j = ((size_t)c * blockDim.x + threadIdx.x) * 8;
+        vec<T, 8> up = load8(row + n, j, n, whole);
+
+        y[c] = load8(row, j, n, whole);
+        for (int i = 0; i < 8; i++) {
+            float g = to_f32(y[c].v[i]);
+
+            y[c].v[i] = from_f32<T>(g / (1.0f + expf(-g)) * to_f32(up.v[i]));
+        }
+    }
+    apply_rule<T, E>(y, n, rule);
+#pragma unroll
+    for (int c = 0; c < E / 8; c++)
+        store8(out + blockIdx.x * n, ((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole, y[c]);
+}
+
+void cuda_silu_mul(struct device *dev, struct tensor out, struct tensor gate_up,
+                   const struct act_rule *rule)
+{
+    struct row_rule r = row_rule_of(rule, out.cols);
+
+    if (out.rows == 0)
+        return;
+    with_type(out.dtype, [&](auto t) {
+        using T = decltype(t);
+        with_width(out.cols, [&](auto e, unsigned threads) {
+            silu_mul<T, decltype(e)::value><<<(unsigned)out.rows, threads, 0, stream_of(dev)>>>(
+                (T *)out.data, (const T *)gate_up.data, out.cols, r);
+        });
+    });
+    LAUNCHED("silu_mul");
+}
+
+/* out, x: rows x n; out may be x */
+template <typename T, int E>
+__global__ void sparsify(T *out, const T *x, size_t n, struct row_rule rule)
+{
+    const bool whole = n % 8 == 0;
+    vec<T, 8> y[E / 8];
+
+#pragma unroll
+    for (int c = 0; c < E / 8; c++)
+        y[c] = load8(x + blockIdx.x * n, ((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole);
+    apply_rule<T, E>(y, n, rule);
+#pragma unroll
+    for (int c = 0; c < E / 8; c++)
+        store8(out + blockIdx.x * n, ((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole, y[c]);
+}
+
+void cuda_sparsify(struct device *dev, struct tensor out, struct tensor x,
+                   const struct act_rule *rule)
+{
+    struct row_rule r = row_rule_of(rule, x.cols);
+
+    if (x.rows == 0)
+        return;
+    with_type(x.dtype, [&](auto t) {
+        using T = decltype(t);
+        with_width(x.cols, [&](auto e, unsigned threads) {
+            sparsify<T, decltype(e)::value><<<(unsigned)x.rows, threads, 0, stream_of(dev)>>>(
+                (T *)out.data, (const T *)x.data, x.cols, r);
+        });
+    });
+    LAUNCHED("sparsify");
+}

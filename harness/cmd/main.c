@@ -1,0 +1,53 @@
+/* duo: dispatch to the commands. */
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "harness/base/error.h"
+#include "harness/cmd/cmd.h"
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} commands[] = {
+    {"eval", cmd_eval, "prune in memory, then score: perplexity and zero-shot tasks"},
+    {"fetch", cmd_fetch, "download data sets and models, verified"},
+    {"list", cmd_list, "tasks, methods, backends, sources, protocols"},
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void help(FILE *f)
+{
+    fprintf(f, "duo: pruned LLaMA models, scored and measured by one tool\n\n"
+               "usage: duo COMMAND [OPTION...]      duo COMMAND --help says more\n\n");
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(f, "  %-7s %s\n", commands[i].name, commands[i].summary);
+    fprintf(f, "\nexample:\n"
+               "  duo eval -m llama-2-7b -t all --method duogpt --sparsity 0.5 --act-sparsity 0.5 \\\n"
+               "           --calib c4:128x2048 --baseline\n");
+}
+
+int main(int argc, char **argv)
+{
+    setlocale(LC_CTYPE, "C.UTF-8");
+    if (argc < 2) {
+        help(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        help(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        printf("duo %s\n", duo_git);
+        return 0;
+    }
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    error("no command '%s'; known: eval, fetch, list (see duo --help)", argv[1]);
+    return 2;
+}

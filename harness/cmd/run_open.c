@@ -1,0 +1,180 @@
+/* Opening a run: everything that can be wrong is found here, before the long work. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/archive.h"
+#include "data/manifest.h"
+#include "data/sources.h"
+#include "harness/base/error.h"
+#include "harness/base/sha256.h"
+#include "harness/cmd/run.h"
+
+static int open_model(struct run *r)
+{
+    const struct run_options *o = &r->o;
+    enum dtype dtype;
+    unsigned dtypes;
+
+    if (device_open(&r->dev, o->backend, o->threads) != 0 ||
+        checkpoint_open(&r->checkpoint, o->model) != 0 ||
+        tokenizer_open(&r->tokenizer, o->model) != 0)
+        return -1;
+    if (tokenizer_n_vocab(r->tokenizer) > r->checkpoint.config.n_vocab)
+        return error("%s: the tokenizer has %zu ids, config.json says vocab_size %zu", o->model,
+                     tokenizer_n_vocab(r->tokenizer), r->checkpoint.config.n_vocab);
+    dtypes = r->dev->ops->dtypes;
+    dtype = checkpoint_dtype(&r->checkpoint);
+    if (strcmp(o->dtype, "auto") != 0)
+        dtype = strcmp(o->dtype, "f32") == 0   ? DTYPE_F32
+                : strcmp(o->dtype, "f16") == 0 ? DTYPE_F16
+                                               : DTYPE_BF16;
+    else if (!(dtypes & 1u << dtype))
+        dtype = DTYPE_F32;
+    if (!(dtypes & 1u << dtype))
+        return error("--dtype %s: the %s backend does not compute in it; try --dtype auto",
+                     dtype_name(dtype), r->dev->ops->name);
+    checkpoint_sha256(&r->checkpoint, r->model_sha256);
+    return model_open(&r->model, r->dev, &r->checkpoint, dtype);
+}
+
+/* The bytes of a set's file and the SHA-256 over all of the task's files. */
+static int read_set(const struct run *r, const char *set, const char *file, const char *labels,
+                    struct buf *lines, struct buf *label_lines, char sha256[65])
+{
+    const struct source *src = source_find(set);
+    const char *archive = src ? src->archive : NULL;
+    struct sha256 h;
+
+    if (data_read(r->o.data_dir, set, archive, file, lines) != 0 ||
+        (labels && data_read(r->o.data_dir, set, archive, labels, label_lines) != 0))
+        return -1;
+    sha256_init(&h);
+    sha256_update(&h, buf_str(lines), lines->n);
+    sha256_update(&h, buf_str(label_lines), label_lines->n);
+    sha256_final(&h, sha256);
+    return 0;
+}
+
+static int open_choice_task(struct run *r, const struct task *t, struct prepared *p)
+{
+    struct buf lines = {0}, labels = {0};
+    struct dataset data = {0};
+    char sha256[65], *path = NULL;
+    size_t expected;
+    int rc = -1;
+
+    if (read_set(r, t->set, t->file, t->labels, &lines, &labels, sha256) != 0 ||
+        manifest_expected(r->o.data_dir, t->name, t->n_expected, &expected) != 0)
+        goto out;
+    path = xmalloc(strlen(t->set) + strlen(t->file) + 2);
+    sprintf(path, "%s/%s", t->set, t->file);
+    if (dataset_parse(t, &lines, t->labels ? &labels : NULL, path, expected, &data) != 0)
+        goto out;
+    rc = prepare_task(p, t, &data, sha256, r->o.limit, r->tokenizer, r->o.protocol,
+                      r->model.config.max_positions);
+out:
+    free(path);
+    buf_release(&lines);
+    buf_release(&labels);
+    return rc;
+}
+
+static int open_wikitext(struct run *r, struct prepared *p)
+{
+    struct buf raw = {0}, none = {0};
+    char sha256[65];
+    int rc = read_set(r, "wikitext", "wikitext-2-raw/wiki.test.raw", NULL, &raw, &none, sha256);
+
+    if (rc == 0)
+        rc = prepare_perplexity(p, &raw, sha256, r->o.limit, r->tokenizer, r->o.window,
+                                !r->o.no_bos, r->model.config.max_positions);
+    buf_release(&raw);
+    return rc;
+}
+
+static int open_calibration(struct run *r)
+{
+    struct calib_source src = {&r->model, r->tokenizer, r->o.data_dir, r->o.seed, r->o.python_rng};
+    unsigned needs = 0;
+
+    for (size_t i = 0; i < r->o.n_methods; i++)
+        needs |= r->o.methods[i]->needs;
+    if (!needs)
+        return 0;
+    if (calib_open(&r->calib, r->o.calib, &src) != 0)
+        return -1;
+    return r->o.save_calib ? calib_save(&r->calib, &src, r->o.save_calib) : 0;
+}
+
+static void add_cell(struct run *r, const struct pruner *m, double sparsity, double act)
+{
+    for (size_t i = 0; i < r->n_cells; i++)
+        if (r->cells[i].method == m && r->cells[i].sparsity == sparsity &&
+            r->cells[i].act_sparsity == act)
+            return;
+    r->cells[r->n_cells++] = (struct cell){m, sparsity, act};
+}
+
+/* The product of the lists; a method that takes no sparsity appears once. */
+static void list_cells(struct run *r)
+{
+    const struct run_options *o = &r->o;
+
+    if (o->baseline)
+        add_cell(r, pruners[0], 0, 0);
+    for (size_t a = 0; a < o->n_act_sparsities; a++)
+        for (size_t s = 0; s < (o->n_sparsities ? o->n_sparsities : 1); s++)
+            for (size_t m = 0; m < o->n_methods; m++) {
+                double share = o->n_sparsities ? o->sparsities[s] : 0;
+
+                if (o->nm_m)
+                    share = (double)o->nm_n / (double)o->nm_m;
+                if (!(o->methods[m]->takes & TAKES_SPARSITY))
+                    share = 0;
+                if (r->n_cells < MAX_LIST * MAX_LIST)
+                    add_cell(r, o->methods[m], share, o->act_sparsities[a]);
+            }
+}
+
+int run_open(struct run *r)
+{
+    size_t rows;
+
+    if (open_model(r) != 0)
+        return -1;
+    for (size_t i = 0; i < r->o.n_tasks; i++) {
+        const struct task *t = r->o.tasks[i];
+
+        if ((t ? open_choice_task(r, t, &r->tasks[i]) : open_wikitext(r, &r->tasks[i])) != 0)
+            return -1;
+    }
+    if (open_calibration(r) != 0)
+        return -1;
+    if (r->o.resume && journal_open(&r->journal, r->o.resume) != 0)
+        return -1;
+    list_cells(r);
+    rows = r->o.batch_tokens ? r->o.batch_tokens : 2048;
+    if (!r->o.batch_tokens && r->o.window > rows)
+        rows = r->o.window;
+    session_open(&r->session, &r->model, rows, rows / KV_PAGE + rows / 4 + 64, 0);
+    return 0;
+}
+
+void run_close(struct run *r)
+{
+    for (size_t i = 0; i < r->o.n_tasks; i++) {
+        if (r->base)
+            scores_release(&r->base[i]);
+        prepared_release(&r->tasks[i]);
+    }
+    free(r->base);
+    session_close(&r->session);
+    journal_close(r->journal);
+    records_release(&r->records);
+    calib_release(&r->calib);
+    model_close(&r->model);
+    tokenizer_close(r->tokenizer);
+    checkpoint_close(&r->checkpoint);
+    device_close(r->dev);
+}

@@ -1,0 +1,53 @@
+/* The options of commands that prune and run a model. */
+#ifndef DUO_CMD_RUN_OPTIONS_H
+#define DUO_CMD_RUN_OPTIONS_H
+
+#include <stdint.h>
+
+#include "harness/measure/output.h"
+#include "harness/measure/protocol.h"
+#include "harness/measure/pruner.h"
+#include "harness/measure/task.h"
+
+#define MAX_LIST 64
+
+struct run_options {
+    const char *model, *data_dir;
+    int demo; /* the embedded model: its data and calibration are the defaults */
+
+    const struct task *tasks[MAX_LIST]; /* NULL: wikitext2 */
+    size_t n_tasks;
+
+    const struct pruner *methods[MAX_LIST];
+    double sparsities[MAX_LIST], act_sparsities[MAX_LIST];
+    size_t n_methods, n_sparsities, n_act_sparsities;
+    size_t nm_n, nm_m;
+    double alpha, damp; /* NaN: the method's default */
+    int order;          /* 1 act, 0 natural, -1 the method's default */
+    int lazy_exact;
+    size_t block;
+    int baseline; /* the dense model first, and every cell against it */
+    const char *calib;
+    const char *save_calib;
+    uint64_t seed;
+    int python_rng;
+
+    const char *backend, *dtype;
+    int threads;
+    size_t batch_tokens; /* 0: auto */
+    double limit;        /* 0: all */
+    const struct protocol *protocol;
+    size_t window;
+    int no_bos; /* perplexity without BOS at the start */
+    const char *resume; /* journal file, or NULL */
+
+    enum output_format format;
+    const char *out, *log_samples;
+    int quiet;
+};
+
+/* Parses; the strings point into argv. 0; 1 when help was printed; -1 after error(). */
+int run_options_parse(struct run_options *o, int argc, char **argv);
+void run_options_release(struct run_options *o);
+
+#endif

@@ -1,0 +1,254 @@
+/* Packing requests into batches and scoring them. */
+#include "harness/measure/score.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/base/buf.h"
+#include "harness/base/error.h"
+#include "harness/base/progress.h"
+#include "harness/base/text.h"
+
+/* ---- tokenising a pair */
+
+static int encode(const struct tokenizer *t, int bos, const char *text, size_t nbytes,
+                  struct ids *out)
+{
+    if (bos)
+        ids_add(out, tokenizer_bos(t));
+    return tokenizer_encode(t, text, nbytes, out);
+}
+
+int score_tokenize(const struct tokenizer *t, const struct protocol *p, size_t max_positions,
+                   const struct request *r, const char *where, struct score_request *out)
+{
+    size_t n_context = strlen(r->context), spaces = text_trailing_spaces(r->context, n_context);
+    struct buf whole = {0};
+    struct ids ids = {0}, context = {0};
+    size_t keep;
+    int rc = -1;
+
+    n_context -= spaces;
+    buf_adds(&whole, r->context);
+    buf_adds(&whole, r->continuation);
+    if (n_context == 0)
+        ids_add(&context, tokenizer_bos(t));
+    else if (encode(t, p->bos, whole.data, n_context, &context) != 0)
+        goto out;
+    if (n_context == 0 && !p->bos)
+        ids_add(&ids, tokenizer_bos(t));
+    if (encode(t, p->bos, whole.data, whole.n, &ids) != 0)
+        goto out;
+    if (ids.n <= context.n) {
+        error("%s: the continuation has no token of its own", where);
+        goto out;
+    }
+    /* What is scored is context ++ whole[len(context):], also where the texts' ids differ. */
+    memcpy(ids.v, context.v, context.n * sizeof(*ids.v));
+    keep = ids.n < max_positions + 1 ? ids.n : max_positions + 1;
+    out->n_cont = ids.n - context.n;
+    if (out->n_cont >= keep) {
+        error("%s: a continuation of %zu ids does not fit %zu positions", where, out->n_cont,
+              max_positions);
+        goto out;
+    }
+    memmove(ids.v, ids.v + ids.n - keep, keep * sizeof(*ids.v));
+    out->ids = ids.v;
+    out->n_ids = keep;
+    ids.v = NULL;
+    rc = 0;
+out:
+    ids_release(&ids);
+    ids_release(&context);
+    buf_release(&whole);
+    return rc;
+}
+
+/* ---- packing */
+
+/* The requests of one batch in the order of their ids, and where each ends up. */
+struct pack {
+    struct session *s;
+    const struct score_request *r;
+    const size_t *order; /* all requests still to do, sorted */
+    int *segment;        /* per place in order: the segment that holds its last input id */
+};
+
+/* The model's input: all ids but the last. */
+static size_t n_input(const struct score_request *r)
+{
+    return r->n_ids - 1;
+}
+
+static size_t common_prefix(const struct score_request *a, const struct score_request *b)
+{
+    size_t n = n_input(a) < n_input(b) ? n_input(a) : n_input(b), i = 0;
+
+    while (i < n && a->ids[i] == b->ids[i])
+        i++;
+    return i;
+}
+
+/* Adds requests order[lo .. hi), which agree up to depth (already in segment parent), to the batch:
+ * their further common prefix once, then each branch. */
+static void add_branch(struct pack *p, size_t lo, size_t hi, size_t depth, int parent)
+{
+    const struct score_request *first = &p->r[p->order[lo]], *last = &p->r[p->order[hi - 1]];
+    /* Sorted: what the first and the last share, all share. */
+    size_t common = hi - lo > 1 ? common_prefix(first, last) : n_input(first);
+
+    if (common > depth) {
+        parent = batch_add(&p->s->batch, first->ids + depth, common - depth, parent);
+        depth = common;
+    }
+    while (lo < hi && n_input(&p->r[p->order[lo]]) == depth)
+        p->segment[lo++] = parent;
+    while (lo < hi) {
+        int32_t id = p->r[p->order[lo]].ids[depth];
+        size_t end = lo + 1;
+
+        while (end < hi && p->r[p->order[end]].ids[depth] == id)
+            end++;
+        add_branch(p, lo, end, depth, parent);
+        lo = end;
+    }
+}
+
+/* The end of the requests from order[lo] on whose rows fit the session. */
+static size_t fitting(const struct pack *p, size_t lo, size_t n, int sharing)
+{
+    size_t rows = 0, hi = lo;
+
+    for (; hi < n; hi++) {
+        const struct score_request *r = &p->r[p->order[hi]];
+        size_t more = n_input(r);
+
+        if (sharing && hi > lo)
+            more -= common_prefix(&p->r[p->order[hi - 1]], r);
+        if (rows + more > p->s->max_rows)
+            break;
+        rows += more;
+    }
+    return hi;
+}
+
+/* Builds the batch of order[lo .. hi); fewer where their pages are too many. Returns its end. */
+static size_t build(struct pack *p, size_t lo, size_t hi, int sharing)
+{
+    for (;;) {
+        batch_clear(&p->s->batch);
+        if (sharing)
+            add_branch(p, lo, hi, 0, -1);
+        for (size_t i = lo; !sharing && i < hi; i++)
+            p->segment[i] =
+                batch_add(&p->s->batch, p->r[p->order[i]].ids, n_input(&p->r[p->order[i]]), -1);
+        if (p->s->batch.n_pages <= p->s->n_pages || hi == lo + 1)
+            return hi;
+        hi = lo + (hi - lo) / 2;
+    }
+}
+
+/* ---- scoring a batch */
+
+static void score_batch(struct pack *p, size_t lo, size_t hi, struct score_result *out)
+{
+    size_t total = 0, at = 0;
+    int32_t *rows, *targets, *top;
+    double *lp;
+
+    for (size_t i = lo; i < hi; i++)
+        total += p->r[p->order[i]].n_cont;
+    rows = xmalloc(total * sizeof(*rows));
+    targets = xmalloc(total * sizeof(*targets));
+    top = xmalloc(total * sizeof(*top));
+    lp = xmalloc(total * sizeof(*lp));
+    for (size_t i = lo; i < hi; i++) {
+        const struct score_request *r = &p->r[p->order[i]];
+
+        for (size_t j = r->n_ids - r->n_cont; j < r->n_ids; j++, at++) {
+            rows[at] = batch_row(&p->s->batch, p->segment[i], (int32_t)j - 1);
+            targets[at] = r->ids[j];
+        }
+    }
+    session_forward(p->s);
+    session_logprobs(p->s, rows, targets, total, lp, top);
+    at = 0;
+    for (size_t i = lo; i < hi; i++) {
+        struct score_result res = {0, 1};
+
+        for (size_t j = 0; j < p->r[p->order[i]].n_cont; j++, at++) {
+            res.logprob += lp[at];
+            res.greedy &= top[at];
+        }
+        out[p->order[i]] = res;
+    }
+    free(rows);
+    free(targets);
+    free(top);
+    free(lp);
+}
+
+static int by_ids(const void *a, const void *b, void *arg)
+{
+    const size_t *i = a, *j = b;
+    const struct score_request *x = (const struct score_request *)arg + *i;
+    const struct score_request *y = (const struct score_request *)arg + *j;
+    size_t c = common_prefix(x, y);
+
+    if (c < n_input(x) && c < n_input(y))
+        return x->ids[c] < y->ids[c] ? -1 : 1;
+    if (n_input(x) != n_input(y))
+        return n_input(x) < n_input(y) ? -1 : 1;
+    return *i < *j ? -1 : 1;
+}
+
+/* Rows that all requests take, with sharing only between neighbours in order (all that there is). */
+static size_t count_rows(const struct pack *p, size_t n, int sharing)
+{
+    size_t rows = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        rows += n_input(&p->r[p->order[i]]);
+        if (sharing && i > 0)
+            rows -= common_prefix(&p->r[p->order[i - 1]], &p->r[p->order[i]]);
+    }
+    return rows;
+}
+
+size_t score_requests(struct session *s, const struct score_request *r, size_t n,
+                      const struct score_options *o, struct score_result *out, int *rc)
+{
+    size_t *order = xmalloc(n * sizeof(*order)), todo = 0, tokens = 0, lo = 0;
+    struct pack p = {s, r, order, xmalloc(n * sizeof(int))};
+    struct progress bar;
+
+    *rc = 0;
+    for (size_t i = 0; i < n; i++)
+        if (isnan(out[i].logprob))
+            order[todo++] = i;
+    qsort_r(order, todo, sizeof(*order), by_ids, (void *)r);
+    progress_begin(&bar, o->what, "tokens", (double)count_rows(&p, todo, !o->no_sharing));
+    while (lo < todo) {
+        size_t rows, hi = fitting(&p, lo, todo, !o->no_sharing);
+
+        if (hi == lo) {
+            *rc = error("a request of %zu tokens does not fit a batch of %zu tokens",
+                        n_input(&r[order[lo]]), s->max_rows);
+            break;
+        }
+        hi = build(&p, lo, hi, !o->no_sharing);
+        rows = batch_n_rows(&s->batch);
+        score_batch(&p, lo, hi, out);
+        if (o->done)
+            o->done(order + lo, hi - lo, o->arg);
+        tokens += rows;
+        progress_add(&bar, (double)rows);
+        lo = hi;
+    }
+    if (todo && *rc == 0)
+        progress_end(&bar);
+    free(order);
+    free(p.segment);
+    return tokens;
+}

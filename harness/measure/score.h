@@ -1,0 +1,44 @@
+/* Log-likelihoods of continuations (PROTOCOL sections 3 and 4): requests are tokenised, packed
+ * into variable-length batches by a token budget, and share the forward pass of equal prefixes. */
+#ifndef DUO_MEASURE_SCORE_H
+#define DUO_MEASURE_SCORE_H
+
+#include "harness/measure/protocol.h"
+#include "harness/measure/task.h"
+#include "harness/model/session.h"
+#include "harness/model/tokenizer.h"
+
+/* One request in ids. */
+struct score_request {
+    int32_t *ids; /* context ++ continuation */
+    size_t n_ids;
+    size_t n_cont; /* the last n_cont ids are scored */
+};
+
+struct score_result {
+    double logprob; /* sum over the continuation; NaN: not yet scored */
+    int greedy;     /* every scored id is the arg-max */
+};
+
+/* ids of one (context, continuation) pair: trailing white space of the context moves to the
+ * continuation, the whole and the context are tokenised apart, the continuation is what follows
+ * the context's length. An empty context becomes BOS. Longer than max_positions + 1: the oldest
+ * ids are dropped. `where` begins messages. The caller frees out->ids. 0 or error(). */
+int score_tokenize(const struct tokenizer *t, const struct protocol *p, size_t max_positions,
+                   const struct request *r, const char *where, struct score_request *out);
+
+struct score_options {
+    int no_sharing; /* every request runs through the model whole (for tests) */
+    const char *what; /* progress line */
+    /* Called after each batch with the indices scored, for a journal; NULL: not. */
+    void (*done)(const size_t *index, size_t n, void *arg);
+    void *arg;
+};
+
+/* Scores those of n requests whose result is NaN on entry; s's batch budget is s->max_rows. A
+ * result's bits depend on its own ids alone. Returns the number of tokens run through the model.
+ * 0 is returned in *rc, or error() for a request longer than the budget. */
+size_t score_requests(struct session *s, const struct score_request *r, size_t n,
+                      const struct score_options *o, struct score_result *out, int *rc);
+
+#endif

@@ -1,0 +1,472 @@
+/* The sweep over the model.
+ *
+ * Hidden states of all calibration tokens are kept: the dense stream xd (only for methods that need
+ * the residual) and the pruned model's stream xs. A layer is walked once per stream; whatever a
+ * later group needs is kept as the attention's output (as) or computed again where that is cheaper
+ * than keeping it (the MLP's hidden state). The dense stream runs through a copy of the layer's
+ * weights, since groups are pruned one by one under it. */
+#include "harness/measure/sweep.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "harness/base/error.h"
+#include "harness/base/progress.h"
+#include "harness/model/session.h"
+
+#define CHUNK_ROWS 2048 /* tokens per forward pass of calibration */
+
+struct sweep {
+    struct model *m;
+    const struct pruner *method;
+    const struct prune_options *options;
+    struct session s;
+    size_t window, n_windows, per_chunk; /* windows per chunk */
+    struct tensor xd, xs; /* T x h, f32: streams */
+    struct tensor as;     /* T x nh d: sparsified attention output of the pruned stream */
+    struct tensor in_d, attn_d, act_d; /* one chunk of the dense stream */
+    struct tensor diff;   /* one chunk: X~ - X, as wide as the widest group */
+    struct layer dense;   /* the layer as it was */
+    struct layer_stats stats[N_GROUPS];
+    struct sweep_times times;
+    struct progress progress;
+    double clock;
+    size_t layer;
+};
+
+static int two_streams(const struct sweep *w)
+{
+    return (w->method->needs & NEED_RESIDUAL) != 0;
+}
+
+/* Books the time since the last call. The device is waited for, so that it is the right kind's. */
+static void book(struct sweep *w, double *kind)
+{
+    struct device *dev = w->m->dev;
+    uint64_t unused;
+    double now;
+
+    dev->ops->download(dev, &unused, w->m->n_act_zero, sizeof(unused));
+    now = now_seconds();
+    *kind += now - w->clock;
+    w->clock = now;
+}
+
+static size_t group_width(const struct model *m, int group)
+{
+    if (group == GROUP_O)
+        return m->config.n_heads * m->config.head_dim;
+    return group == GROUP_DOWN ? m->config.intermediate : m->config.hidden;
+}
+
+/* ---- statistics */
+
+static void stats_alloc(struct sweep *w, int group)
+{
+    struct device *dev = w->m->dev;
+    struct layer_stats *st = &w->stats[group];
+    size_t k = group_width(w->m, group);
+    unsigned needs = w->method->needs;
+
+    *st = (struct layer_stats){0};
+    if (needs & NEED_SUM_SQUARES)
+        st->sum_squares = device_tensor(dev, DTYPE_F32, 1, k);
+    if (needs & NEED_GRAM)
+        st->gram = device_tensor(dev, DTYPE_F32, k, k);
+    if (needs & NEED_RESIDUAL) {
+        st->cross = device_tensor(dev, DTYPE_F32, k, k);
+        st->residual = device_tensor(dev, DTYPE_F32, 1, k);
+    }
+}
+
+static struct tensor *const *stats_tensors(struct layer_stats *st)
+{
+    static _Thread_local struct tensor *all[4];
+
+    all[0] = &st->sum_squares;
+    all[1] = &st->gram;
+    all[2] = &st->cross;
+    all[3] = &st->residual;
+    return all;
+}
+
+static void stats_zero(struct sweep *w, int group)
+{
+    struct tensor *const *all = stats_tensors(&w->stats[group]);
+
+    for (int i = 0; i < 4; i++)
+        if (all[i]->data)
+            w->m->dev->ops->zero(w->m->dev, all[i]->data, tensor_nbytes(*all[i]));
+    w->stats[group].n_tokens = 0;
+}
+
+static void stats_free(struct sweep *w, int group)
+{
+    struct tensor *const *all = stats_tensors(&w->stats[group]);
+
+    for (int i = 0; i < 4; i++)
+        device_tensor_free(w->m->dev, all[i]);
+}
+
+/* x: the group's input in the pruned stream; dense: in the dense stream, if there is one. */
+static void collect(struct sweep *w, int group, struct tensor x, struct tensor dense)
+{
+    struct device *dev = w->m->dev;
+    struct layer_stats *st = &w->stats[group];
+
+    book(w, &w->times.forward);
+    st->n_tokens += x.rows;
+    if (st->sum_squares.data)
+        dev->ops->sum_squares(dev, st->sum_squares, x);
+    if (st->gram.data)
+        dev->ops->gram(dev, st->gram, x);
+    if (st->cross.data) {
+        struct tensor diff = {w->diff.data, w->diff.dtype, x.rows, x.cols};
+
+        dev->ops->subtract(dev, diff, dense, x);
+        dev->ops->cross(dev, st->cross, diff, x);
+        dev->ops->sum_squares(dev, st->residual, diff);
+    }
+    book(w, &w->times.statistics);
+}
+
+/* ---- pruning one group */
+
+static int prune_group(struct sweep *w, int group)
+{
+    struct device *dev = w->m->dev;
+    struct layer *l = &w->m->layers[w->layer];
+    struct prune_job job = {.dev = dev, .options = w->options, .stats = &w->stats[group],
+                            .layer = w->layer};
+    struct tensor into[3];
+    int rc;
+
+    book(w, &w->times.forward);
+    if (w->stats[group].gram.data)
+        dev->ops->mirror(dev, w->stats[group].gram);
+    for (int i = 0; i < N_LINEARS; i++) {
+        struct linear *lin = &l->linears[i];
+
+        if ((int)lin->group != group)
+            continue;
+        into[job.n_w] = lin->w;
+        job.names[job.n_w] = lin->name;
+        job.w[job.n_w] = lin->w;
+        if (lin->w.dtype != DTYPE_F32) {
+            job.w[job.n_w] = device_tensor(dev, DTYPE_F32, lin->w.rows, lin->w.cols);
+            dev->ops->convert(dev, job.w[job.n_w], lin->w);
+        }
+        job.n_w++;
+    }
+    rc = w->method->prune(&job);
+    for (size_t i = 0; i < job.n_w; i++) {
+        if (rc == 0 && !dev->ops->all_finite(dev, job.w[i]))
+            rc = error("layer %zu %s: pruning gave values that are not finite", w->layer,
+                       job.names[i]);
+        if (job.w[i].data != into[i].data) {
+            if (rc == 0)
+                dev->ops->convert(dev, into[i], job.w[i]);
+            device_tensor_free(dev, &job.w[i]);
+        }
+    }
+    book(w, &w->times.solve);
+    return rc;
+}
+
+/* ---- walking the chunks of a layer */
+
+/* One chunk: rows [first, first + n) of the streams; the batch on the device is laid out for it. */
+struct chunk {
+    size_t first, n;
+};
+
+/* Lays the windows of chunk c out as a batch. ids matter to the embedding alone. */
+static struct chunk chunk_begin(struct sweep *w, const int32_t *ids, size_t c)
+{
+    size_t first = c * w->per_chunk, n = w->n_windows - first;
+
+    n = n < w->per_chunk ? n : w->per_chunk;
+    batch_clear(&w->s.batch);
+    for (size_t i = 0; i < n; i++)
+        batch_add(&w->s.batch, ids + (first + i) * w->window, w->window, -1);
+    batch_upload(&w->s.batch, w->m->dev);
+    return (struct chunk){first * w->window, n * w->window};
+}
+
+static size_t n_chunks(const struct sweep *w)
+{
+    return (w->n_windows + w->per_chunk - 1) / w->per_chunk;
+}
+
+static struct tensor rows(struct tensor t, struct chunk c)
+{
+    return tensor_rows(t, c.first, c.n);
+}
+
+static struct tensor head_rows(struct tensor t, struct chunk c)
+{
+    return tensor_rows(t, 0, c.n);
+}
+
+/* The pass for each step of a layer; c's batch is uploaded. Passes 1 to 5 of sequential methods: */
+
+static void pass_qkv(struct sweep *w, struct chunk c)
+{
+    struct tensor in = head_rows(w->s.in, c), in_d = head_rows(w->in_d, c);
+
+    layer_attention_input(&w->s, &w->m->layers[w->layer], rows(w->xs, c), in);
+    if (two_streams(w))
+        layer_attention_input(&w->s, &w->dense, rows(w->xd, c), in_d);
+    collect(w, GROUP_QKV, in, in_d);
+}
+
+static void pass_o(struct sweep *w, struct chunk c)
+{
+    struct tensor in = head_rows(w->s.in, c), attn = rows(w->as, c);
+    struct tensor attn_d = head_rows(w->attn_d, c);
+    struct layer *l = &w->m->layers[w->layer];
+
+    layer_attention_input(&w->s, l, rows(w->xs, c), in);
+    layer_attention(&w->s, l, w->layer, in, attn);
+    if (two_streams(w)) {
+        layer_attention_input(&w->s, &w->dense, rows(w->xd, c), in);
+        layer_attention(&w->s, &w->dense, w->layer, in, attn_d);
+    }
+    collect(w, GROUP_O, attn, attn_d);
+    if (two_streams(w))
+        layer_add(&w->s, rows(w->xd, c), attn_d, w->dense.o);
+}
+
+static void pass_gate_up(struct sweep *w, struct chunk c)
+{
+    struct tensor in = head_rows(w->s.in, c), in_d = head_rows(w->in_d, c);
+    struct layer *l = &w->m->layers[w->layer];
+
+    layer_add(&w->s, rows(w->xs, c), rows(w->as, c), l->o);
+    layer_mlp_input(&w->s, l, rows(w->xs, c), in);
+    if (two_streams(w))
+        layer_mlp_input(&w->s, &w->dense, rows(w->xd, c), in_d);
+    collect(w, GROUP_GATE_UP, in, in_d);
+}
+
+static void pass_down(struct sweep *w, struct chunk c)
+{
+    struct tensor in = head_rows(w->s.in, c), act = head_rows(w->s.act, c);
+    struct tensor act_d = head_rows(w->act_d, c);
+    struct layer *l = &w->m->layers[w->layer];
+
+    layer_mlp_input(&w->s, l, rows(w->xs, c), in);
+    layer_mlp_hidden(&w->s, l, in, act);
+    if (two_streams(w)) {
+        layer_mlp_input(&w->s, &w->dense, rows(w->xd, c), in);
+        layer_mlp_hidden(&w->s, &w->dense, in, act_d);
+    }
+    collect(w, GROUP_DOWN, act, act_d);
+    if (two_streams(w))
+        layer_add(&w->s, rows(w->xd, c), act_d, w->dense.down);
+}
+
+static void pass_finish(struct sweep *w, struct chunk c)
+{
+    struct tensor in = head_rows(w->s.in, c), act = head_rows(w->s.act, c);
+    struct layer *l = &w->m->layers[w->layer];
+
+    layer_mlp_input(&w->s, l, rows(w->xs, c), in);
+    layer_mlp_hidden(&w->s, l, in, act);
+    layer_add(&w->s, rows(w->xs, c), act, l->down);
+}
+
+/* One-pass methods: every group's input of the layer as it was, the stream not yet moved. */
+static void pass_all(struct sweep *w, struct chunk c)
+{
+    struct tensor in = head_rows(w->s.in, c), attn = head_rows(w->s.attn, c);
+    struct tensor act = head_rows(w->s.act, c), x = head_rows(w->s.x, c), from = rows(w->xs, c);
+    struct layer *l = &w->m->layers[w->layer];
+
+    w->m->dev->ops->copy(w->m->dev, x.data, from.data, tensor_nbytes(x));
+    layer_attention_input(&w->s, l, x, in);
+    collect(w, GROUP_QKV, in, in);
+    layer_attention(&w->s, l, w->layer, in, attn);
+    collect(w, GROUP_O, attn, attn);
+    layer_add(&w->s, x, attn, l->o);
+    layer_mlp_input(&w->s, l, x, in);
+    collect(w, GROUP_GATE_UP, in, in);
+    layer_mlp_hidden(&w->s, l, in, act);
+    collect(w, GROUP_DOWN, act, act);
+}
+
+/* ... and then the pruned layer moves the stream. */
+static void pass_forward(struct sweep *w, struct chunk c)
+{
+    struct tensor in = head_rows(w->s.in, c), attn = head_rows(w->s.attn, c);
+    struct layer *l = &w->m->layers[w->layer];
+
+    layer_attention_input(&w->s, l, rows(w->xs, c), in);
+    layer_attention(&w->s, l, w->layer, in, attn);
+    layer_add(&w->s, rows(w->xs, c), attn, l->o);
+    pass_finish(w, c);
+}
+
+static void each_chunk(struct sweep *w, const int32_t *ids,
+                       void (*pass)(struct sweep *w, struct chunk c), double share)
+{
+    for (size_t i = 0; i < n_chunks(w); i++) {
+        struct chunk c = chunk_begin(w, ids, i);
+
+        pass(w, c);
+        book(w, &w->times.forward);
+        progress_add(&w->progress, share * (double)c.n);
+    }
+}
+
+/* ---- layers */
+
+static int sequential_layer(struct sweep *w, const int32_t *ids)
+{
+    static const struct {
+        int group;
+        void (*pass)(struct sweep *w, struct chunk c);
+        double share; /* of the layer's work, for the progress line */
+    } step[] = {
+        {GROUP_QKV, pass_qkv, 0.1},
+        {GROUP_O, pass_o, 0.4},
+        {GROUP_GATE_UP, pass_gate_up, 0.1},
+        {GROUP_DOWN, pass_down, 0.3},
+    };
+    int rc = 0;
+
+    if (two_streams(w))
+        layer_copy(&w->dense, w->m, w->layer);
+    for (int i = 0; i < 4 && rc == 0; i++) {
+        stats_alloc(w, step[i].group);
+        stats_zero(w, step[i].group);
+        each_chunk(w, ids, step[i].pass, step[i].share);
+        rc = prune_group(w, step[i].group);
+        stats_free(w, step[i].group);
+    }
+    if (rc == 0 && w->layer + 1 < w->m->config.n_layers)
+        each_chunk(w, ids, pass_finish, 0.1);
+    if (two_streams(w))
+        layer_copy_free(&w->dense, w->m);
+    return rc;
+}
+
+static int one_pass_layer(struct sweep *w, const int32_t *ids)
+{
+    int rc = 0;
+
+    for (int g = 0; g < N_GROUPS; g++) {
+        stats_alloc(w, g);
+        stats_zero(w, g);
+    }
+    each_chunk(w, ids, pass_all, 0.6);
+    for (int g = 0; g < N_GROUPS; g++) {
+        if (rc == 0)
+            rc = prune_group(w, g);
+        stats_free(w, g);
+    }
+    if (rc == 0 && w->layer + 1 < w->m->config.n_layers)
+        each_chunk(w, ids, pass_forward, 0.4);
+    return rc;
+}
+
+/* ---- the whole */
+
+static void embed_all(struct sweep *w, const int32_t *ids)
+{
+    for (size_t i = 0; i < n_chunks(w); i++) {
+        struct chunk c = chunk_begin(w, ids, i);
+        struct tensor xs = rows(w->xs, c), xd = rows(w->xd, c);
+
+        session_embed(&w->s, xs);
+        if (two_streams(w))
+            w->m->dev->ops->copy(w->m->dev, xd.data, xs.data, tensor_nbytes(xs));
+    }
+}
+
+static void streams_open(struct sweep *w)
+{
+    struct device *dev = w->m->dev;
+    const struct llama_config *k = &w->m->config;
+    size_t q = k->n_heads * k->head_dim, t = w->n_windows * w->window;
+    size_t chunk = w->per_chunk * w->window, widest = k->intermediate;
+
+    session_open(&w->s, w->m, chunk, w->per_chunk * batch_pages_for(0, w->window), 0);
+    w->xs = device_tensor(dev, DTYPE_F32, t, k->hidden);
+    if (w->method->sequential)
+        w->as = device_tensor(dev, w->m->dtype, t, q);
+    if (!two_streams(w))
+        return;
+    widest = k->hidden > widest ? k->hidden : widest;
+    widest = q > widest ? q : widest;
+    w->xd = device_tensor(dev, DTYPE_F32, t, k->hidden);
+    w->in_d = device_tensor(dev, w->m->dtype, chunk, k->hidden);
+    w->attn_d = device_tensor(dev, w->m->dtype, chunk, q);
+    w->act_d = device_tensor(dev, w->m->dtype, chunk, k->intermediate);
+    w->diff = device_tensor(dev, w->m->dtype, chunk, widest);
+}
+
+static void streams_close(struct sweep *w)
+{
+    struct tensor *all[] = {&w->xd, &w->xs, &w->as, &w->in_d, &w->attn_d, &w->act_d, &w->diff};
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        device_tensor_free(w->m->dev, all[i]);
+    session_close(&w->s);
+}
+
+/* Methods that need no calibration: every group as it stands. */
+static int without_data(struct sweep *w)
+{
+    int rc = 0;
+
+    for (w->layer = 0; w->layer < w->m->config.n_layers && rc == 0; w->layer++)
+        for (int g = 0; g < N_GROUPS && rc == 0; g++)
+            rc = prune_group(w, g);
+    return rc;
+}
+
+static int with_data(struct sweep *w, const int32_t *ids)
+{
+    size_t n_layers = w->m->config.n_layers;
+    char what[64];
+    int rc = 0;
+
+    /* Sequential methods calibrate on the inputs of the run to come; others on dense ones. */
+    model_set_activation(w->m,
+                         w->method->sequential && w->options->act_sparsity > 0 ? ACT_TOPK : ACT_DENSE,
+                         w->options->act_sparsity);
+    streams_open(w);
+    snprintf(what, sizeof(what), "prune by %s", w->method->name);
+    progress_begin(&w->progress, what, "tokens x layers",
+                   (double)(n_layers * w->n_windows * w->window));
+    embed_all(w, ids);
+    for (w->layer = 0; w->layer < n_layers && rc == 0; w->layer++)
+        rc = w->method->sequential ? sequential_layer(w, ids) : one_pass_layer(w, ids);
+    if (rc == 0)
+        progress_end(&w->progress);
+    streams_close(w);
+    model_set_activation(w->m, ACT_DENSE, 0);
+    return rc;
+}
+
+int sweep_prune(struct model *m, const struct pruner *method, const struct prune_options *o,
+                const int32_t *ids, size_t n_windows, size_t window, struct sweep_times *times)
+{
+    struct sweep w = {.m = m, .method = method, .options = o, .window = window,
+                      .n_windows = n_windows};
+    double start = now_seconds();
+    int rc;
+
+    w.clock = start;
+    if (!method->needs) {
+        rc = without_data(&w);
+    } else {
+        w.per_chunk = window < CHUNK_ROWS ? CHUNK_ROWS / window : 1;
+        rc = with_data(&w, ids);
+    }
+    w.times.total = now_seconds() - start;
+    if (times)
+        *times = w.times;
+    return rc;
+}
