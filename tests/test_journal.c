@@ -215,7 +215,7 @@ static void test_damage(void)
     CHECK(try_damaged(text.data, text.n / 2, NULL, 0, N) < N && clean() == 1);
     CHECK(try_damaged("not a data base, just text", 26, NULL, 0, N) == 0 && clean() == 1);
     CHECK(try_damaged("", 0, NULL, 0, N) == 0 && clean() == 0);
-    for (int trial = 0; trial < n_trials(150); trial++) {
+    for (int trial = 0; trial < n_trials(100); trial++) {
         copy.n = 0;
         buf_add(&copy, text.data, text.n);
         /* every third time in the header and the schema, where one byte changes the most */
@@ -252,7 +252,7 @@ static void test_damaged_wal(void)
     clean();
     CHECK(try_damaged(buf_str(&text), text.n, log.data, log.n, N) == N);
     clean();
-    for (int trial = 0; trial < n_trials(60); trial++) {
+    for (int trial = 0; trial < n_trials(40); trial++) {
         copy.n = 0;
         buf_add(&copy, log.data, log.n);
         flip(&g, copy.data, copy.n, 1 + trial % 4);
@@ -328,7 +328,7 @@ static void test_kill(void)
 
     pcg32_init(&g, 13, 1);
     for (int round = 0; round < ROUNDS; round++) {
-        int last = kill_writer(next, 500 + pcg32_below(&g, 12000));
+        int last = kill_writer(next, 500 + pcg32_below(&g, 8000));
 
         check_committed(next, last);
         next = last + 1;

@@ -67,7 +67,7 @@ static void test_numbers_read_back(void)
     struct pcg32 g;
 
     pcg32_init(&g, 1, 1);
-    for (int i = 0; i < 100000; i++) {
+    for (int i = 0; i < 20000; i++) {
         union {
             uint64_t bits;
             double v;

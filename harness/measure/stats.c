@@ -37,7 +37,7 @@ struct estimate stats_perplexity_difference(const double *a, const double *b, si
     struct estimate e;
 
     for (size_t i = 0; i < n; i++)
-        d[i] = ppl_b * b[i] - ppl_a * a[i];
+        d[i] = ppl_b * (b[i] - a[i]) + (ppl_b - ppl_a) * a[i]; /* exactly 0 for a == b */
     e = stats_mean(d, n);
     e.value = ppl_b - ppl_a;
     free(d);
