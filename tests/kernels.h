@@ -38,6 +38,31 @@ static UNUSED float *tied_floats(struct pcg32 *g, size_t n)
     return x;
 }
 
+/* n values uniform in (-1, 1): quicker. */
+static UNUSED float *uniform_floats(struct pcg32 *g, size_t n)
+{
+    float *x = xmalloc(n * sizeof(*x));
+
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)(int32_t)pcg32_next(g) * 0x1p-31f;
+    return x;
+}
+
+/* Rows of the adversarial kinds, by turns: normal, tied, all of one magnitude, zero, times huge,
+ * times tiny. */
+static UNUSED float *odd_rows(struct pcg32 *g, size_t rows, size_t n, float huge, float tiny)
+{
+    float *x = random_floats(g, rows * n, 1), *tied = tied_floats(g, rows * n);
+
+    for (size_t i = 0; i < rows * n; i++) {
+        const float kinds[] = {x[i], tied[i], i % 2 ? 1.5f : -1.5f, 0, x[i] * huge, x[i] * tiny};
+
+        x[i] = kinds[i / n % 6];
+    }
+    free(tied);
+    return x;
+}
+
 /* Rounds to the values that dtype can hold. */
 static UNUSED void round_to(float *x, size_t n, enum dtype dtype)
 {
@@ -173,10 +198,27 @@ static UNUSED size_t textbook_rule(float *x, size_t n, enum act_kind kind, doubl
     return zeros;
 }
 
+/* x^T x + ridge on the diagonal, from t random rows of k. */
+static UNUSED float *positive_definite(struct pcg32 *g, size_t t, size_t k, double ridge)
+{
+    float *x = random_floats(g, t * k, 1), *h = xcalloc(k * k, sizeof(*h));
+
+    for (size_t i = 0; i < k; i++)
+        for (size_t j = 0; j <= i; j++) {
+            double v = i == j ? ridge : 0;
+
+            for (size_t r = 0; r < t; r++)
+                v += (double)x[r * k + i] * x[r * k + j];
+            h[i * k + j] = h[j * k + i] = (float)v;
+        }
+    free(x);
+    return h;
+}
+
 /* ---- packed batches: segment s has seg_pos[s] positions before it (a shared prefix if prefix[s]
  * names an earlier segment) and len[s] rows */
 
-struct batch {
+struct packed {
     struct batch_layout b; /* on the device */
     size_t n_pages;        /* pages that the store needs */
     int32_t *row_pos;      /* host copies */
@@ -192,10 +234,10 @@ struct segment {
 
 /* A segment with a prefix shares the prefix's full pages and owns a copy of its last, partly filled
  * one; pages are handed out in a shuffled order. Prefix segments begin at position 0. */
-static UNUSED struct batch batch_make(struct device *dev, struct pcg32 *g,
-                                      const struct segment *seg, size_t n)
+static UNUSED struct packed packed_make(struct device *dev, struct pcg32 *g,
+                                        const struct segment *seg, size_t n)
 {
-    struct batch t = {0};
+    struct packed t = {0};
     size_t rows = 0, listed = 0, n_list = 0, copies = 0, max_pos = 0;
     int32_t *perm;
 
@@ -267,7 +309,7 @@ static UNUSED struct batch batch_make(struct device *dev, struct pcg32 *g,
     return t;
 }
 
-static UNUSED void batch_release(struct device *dev, struct batch *t)
+static UNUSED void packed_release(struct device *dev, struct packed *t)
 {
     const void *on_device[] = {t->b.positions, t->b.seg_row,  t->b.seg_pos,  t->b.seg_page,
                                t->b.pages,     t->b.copy_row, t->b.copy_slot};
@@ -282,12 +324,20 @@ static UNUSED void batch_release(struct device *dev, struct batch *t)
     free(t->pages);
     free(t->copy_row);
     free(t->copy_slot);
-    *t = (struct batch){0};
+    *t = (struct packed){0};
+}
+
+/* Row of qkv that holds position p of segment s. */
+static UNUSED size_t row_at(const struct packed *t, const struct segment *seg, size_t s, int p)
+{
+    if (p < t->seg_pos[s])
+        return (size_t)(t->seg_row[seg[s].prefix] + p);
+    return (size_t)(t->seg_row[s] + p - t->seg_pos[s]);
 }
 
 /* Writes the keys and values of qkv to a fresh store (poisoned first) and runs attention; returns
  * the output (rows x n_heads d) on the host. */
-static UNUSED float *run_attention(struct device *dev, const struct batch *t, enum dtype dtype,
+static UNUSED float *run_attention(struct device *dev, const struct packed *t, enum dtype dtype,
                                    struct attention_shape shape, const float *qkv,
                                    const struct act_rule *rule)
 {

@@ -73,42 +73,11 @@ static void test_embed_and_gather(void)
 
 /* ---- rows and rules */
 
-/* Rows of the adversarial kinds, by turns: normal, tied, all equal, zero, huge, tiny. */
-static float *odd_rows(size_t rows, size_t n)
-{
-    float *x = random_floats(&rng, rows * n, 1), *tied = tied_floats(&rng, rows * n);
-
-    for (size_t r = 0; r < rows; r++)
-        for (size_t j = 0; j < n; j++) {
-            float *v = &x[r * n + j];
-
-            switch (r % 6) {
-            case 1:
-                *v = tied[r * n + j];
-                break;
-            case 2:
-                *v = j % 2 ? 1.5f : -1.5f;
-                break;
-            case 3:
-                *v = 0;
-                break;
-            case 4:
-                *v *= 1e15f;
-                break;
-            case 5:
-                *v *= 1e-15f;
-                break;
-            }
-        }
-    free(tied);
-    return x;
-}
-
 static void check_sparsify(size_t rows, size_t n, enum act_kind kind, double s)
 {
     uint64_t zeros = 5, want_zeros = 5;
     struct act_rule rule = {kind, s, 0.75f, &zeros};
-    float *x = odd_rows(rows, n);
+    float *x = odd_rows(&rng, rows, n, 1e15f, 1e-15f);
     struct tensor in = up(rows, n, x), out = poison(dev, DTYPE_F32, rows, n);
 
     dev->ops->sparsify(dev, out, in, &rule);
@@ -136,7 +105,8 @@ static void test_top_k_is_the_sorted_threshold_with_ties_kept(void)
 
 static void check_rmsnorm(size_t rows, size_t n)
 {
-    float *x = odd_rows(rows, n), *w = random_floats(&rng, n, 1), *want = xmalloc(rows * n * 4);
+    float *x = odd_rows(&rng, rows, n, 1e15f, 1e-15f), *w = random_floats(&rng, n, 1),
+          *want = xmalloc(rows * n * 4);
     struct tensor in = up(rows, n, x), wt = up(1, n, w), out = poison(dev, DTYPE_F32, rows, n);
     struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
 
@@ -172,7 +142,7 @@ static void test_rmsnorm(void)
 
 static void check_silu_mul(size_t rows, size_t m)
 {
-    float *x = odd_rows(rows, 2 * m), *want = xmalloc(rows * m * 4);
+    float *x = odd_rows(&rng, rows, 2 * m, 1e15f, 1e-15f), *want = xmalloc(rows * m * 4);
     struct tensor in = up(rows, 2 * m, x), out = poison(dev, DTYPE_F32, rows, m);
     struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
 
@@ -313,15 +283,7 @@ static void test_rope(void)
     device_tensor_free(dev, &c);
 }
 
-/* Row of qkv that holds position p of segment s. */
-static size_t row_at(const struct batch *t, const struct segment *seg, size_t s, int p)
-{
-    if (p < t->seg_pos[s])
-        return (size_t)(t->seg_row[seg[s].prefix] + p);
-    return (size_t)(t->seg_row[s] + p - t->seg_pos[s]);
-}
-
-static float *textbook_attention(const struct batch *t, const struct segment *seg,
+static float *textbook_attention(const struct packed *t, const struct segment *seg,
                                  struct attention_shape sh, const float *qkv)
 {
     size_t d = sh.head_dim, nh = sh.n_heads, nkv = sh.n_kv_heads, cols = (nh + 2 * nkv) * d;
@@ -367,7 +329,7 @@ static const struct segment segments[] = {
 
 static void check_attention(struct attention_shape sh, double scale)
 {
-    struct batch t = batch_make(dev, &rng, segments, N_SEGMENTS);
+    struct packed t = packed_make(dev, &rng, segments, N_SEGMENTS);
     size_t cols = (sh.n_heads + 2 * sh.n_kv_heads) * sh.head_dim;
     size_t n_out = t.b.n_rows * sh.n_heads * sh.head_dim;
     float *qkv = random_floats(&rng, t.b.n_rows * cols, scale);
@@ -385,7 +347,7 @@ static void check_attention(struct attention_shape sh, double scale)
     free(got);
     free(want);
     free(sparse);
-    batch_release(dev, &t);
+    packed_release(dev, &t);
 }
 
 static void test_attention(void)
@@ -402,7 +364,7 @@ static void test_attention(void)
 static void test_attention_gives_a_row_the_same_bits_in_every_batch(void)
 {
     const struct attention_shape sh = {4, 2, 48};
-    struct batch t = batch_make(dev, &rng, segments, N_SEGMENTS);
+    struct packed t = packed_make(dev, &rng, segments, N_SEGMENTS);
     size_t cols = 8 * 48, w = 4 * 48;
     float *qkv = random_floats(&rng, t.b.n_rows * cols, 1);
     float *all = run_attention(dev, &t, DTYPE_F32, sh, qkv, NULL);
@@ -410,7 +372,7 @@ static void test_attention_gives_a_row_the_same_bits_in_every_batch(void)
     for (size_t s = 0; s < N_SEGMENTS; s++) {
         /* one segment of prefix and rows together, without sharing */
         struct segment one = {t.seg_pos[s] + segments[s].len, -1};
-        struct batch u = batch_make(dev, &rng, &one, 1);
+        struct packed u = packed_make(dev, &rng, &one, 1);
         float *x = xmalloc((size_t)one.len * cols * 4), *got;
 
         for (int p = 0; p < one.len; p++)
@@ -420,11 +382,11 @@ static void test_attention_gives_a_row_the_same_bits_in_every_batch(void)
                         (size_t)segments[s].len * w * 4));
         free(x);
         free(got);
-        batch_release(dev, &u);
+        packed_release(dev, &u);
     }
     free(qkv);
     free(all);
-    batch_release(dev, &t);
+    packed_release(dev, &t);
 }
 
 /* ---- log-probabilities */

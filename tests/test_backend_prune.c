@@ -148,27 +148,10 @@ static void test_multiply(void)
 
 /* ---- factor */
 
-/* x^T x + ridge, from t rows of k. */
-static float *positive_definite(size_t t, size_t k, double ridge)
-{
-    float *x = random_floats(&rng, t * k, 1), *h = xcalloc(k * k, sizeof(*h));
-
-    for (size_t i = 0; i < k; i++)
-        for (size_t j = 0; j < k; j++) {
-            double v = i == j ? ridge : 0;
-
-            for (size_t r = 0; r < t; r++)
-                v += (double)x[r * k + i] * x[r * k + j];
-            h[i * k + j] = (float)v;
-        }
-    free(x);
-    return h;
-}
-
 /* U^T U H = I, tested as H U^T (U v) = v for one v. */
 static void check_factor(size_t k)
 {
-    float *h = positive_definite(k + 5, k, 0.5);
+    float *h = positive_definite(&rng, k + 5, k, 0.5);
     double *v = xcalloc(3 * k, sizeof(*v)), *a = v + k, *b = a + k, worst = 0;
     struct tensor ht = up(k, k, h), u = poison(dev, DTYPE_F32, k, k);
 
@@ -282,7 +265,7 @@ static void textbook_walk(const struct walk_case *c, double *w, const float *u, 
 static void check_walk(struct walk_case c)
 {
     size_t n = c.n, k = c.k;
-    float *h = positive_definite(2 * k, k, 1), *w = random_floats(&rng, n * k, 1);
+    float *h = positive_definite(&rng, 2 * k, k, 1), *w = random_floats(&rng, n * k, 1);
     float *d = random_floats(&rng, k * k, 0.02), *coef = random_floats(&rng, k, 1), *want;
     struct tensor ht = up(k, k, h), u = poison(dev, DTYPE_F32, k, k), wt, dt, ct;
     double *exact = xmalloc(n * k * sizeof(*exact));
