@@ -9,7 +9,7 @@
 enum {
     WORD_CACHE_BYTES = 32, /* longer words and words of more ids are not kept */
     WORD_CACHE_IDS = 7,
-    WORD_CACHE_ENTRIES = 1 << 15, /* 2 MiB */
+    WORD_CACHE_ENTRIES = 1 << 16, /* 4 MiB */
 };
 
 struct word_entry {                     /* one cache line */
@@ -59,7 +59,7 @@ static inline struct word_entry *word_cache_find(struct word_cache *c, const cha
     h = (h ^ (h >> 29) ^ key[1]) * 0xbf58476d1ce4e5b9u;
     h = (h ^ (h >> 32) ^ key[2]) * 0x94d049bb133111ebu;
     h = (h ^ (h >> 29) ^ key[3]) * 0x9e3779b97f4a7c15u;
-    e = &c->entries[h >> 49];
+    e = &c->entries[h >> 48];
     *hit = e->nbytes == nbytes && e->key[0] == key[0] && e->key[1] == key[1] &&
            e->key[2] == key[2] && e->key[3] == key[3];
     return e;
@@ -75,6 +75,6 @@ static inline void word_cache_set(struct word_entry *e, const char *word, size_t
 }
 
 _Static_assert(sizeof(struct word_entry) == 64, "a cache line");
-_Static_assert(WORD_CACHE_ENTRIES == 1 << (64 - 49), "the hash's top bits choose the entry");
+_Static_assert(WORD_CACHE_ENTRIES == 1 << (64 - 48), "the hash's top bits choose the entry");
 
 #endif
