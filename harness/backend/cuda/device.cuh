@@ -173,6 +173,12 @@ __device__ __forceinline__ float key_value(unsigned key)
     return __uint_as_float(key & 0x80000000u ? key & 0x7fffffffu : ~key);
 }
 
+/* w^2 coef, or |w| coef: with the CPU's roundings. */
+__device__ __forceinline__ float score_of(float w, float coef, int square)
+{
+    return __fmul_rn(square ? __fmul_rn(w, w) : fabsf(w), coef);
+}
+
 /* ---- reductions; every thread of the block calls, every thread gets the result; the order of
  * additions is fixed. slots: 32 values of shared memory, free to be used again after the next
  * __syncthreads() */

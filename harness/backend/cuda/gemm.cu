@@ -161,7 +161,10 @@ static const struct plan *plan_of(struct gemm *g, size_t n, size_t k, enum dtype
     }
     g->plans = (struct plan *)xrealloc(g->plans, (g->n_plans + 1) * sizeof(*g->plans));
     p = &g->plans[g->n_plans++];
-    *p = plan{n, k, in, out};
+    p->n = n;
+    p->k = k;
+    p->in = in;
+    p->out = out;
     plan_choose(g, p);
     return p;
 }

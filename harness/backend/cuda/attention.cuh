@@ -1,0 +1,57 @@
+/* What the attention kernels share: the work of a block, and the choice of the kernel. */
+#ifndef DUO_BACKEND_CUDA_ATTENTION_CUH
+#define DUO_BACKEND_CUDA_ATTENTION_CUH
+
+#include "harness/backend/cuda/device.cuh"
+
+/* By value; pointers as in struct batch_layout, pages as rope.cu lays them out. */
+struct attention_args {
+    void *out;       /* rows x n_heads d */
+    const void *qkv; /* rows x ld */
+    const void *k, *v;
+    const int32_t *seg_row, *seg_pos, *seg_page, *pages;
+    unsigned n_segments, n_heads, n_kv, d, ld;
+    float factor; /* 1 / sqrt(d) */
+};
+
+/* Queries [row, row + n) of the batch, at positions pos, pos + 1, ...; n <= 0: no work. */
+struct tile {
+    int row, n, pos;
+    const int32_t *pages;
+};
+
+/* Tiles of up to Q queries, of one segment each, are numbered so that segment s begins at tile
+ * seg_row[s] / Q + s: that leaves room for ceil(length / Q) tiles in every segment, and a bisection
+ * finds a tile's segment without any list. Some numbers stay empty. */
+static inline unsigned n_tiles(const struct batch_layout *b, unsigned q)
+{
+    return (unsigned)(b->n_rows / q + b->n_segments);
+}
+
+#ifdef __CUDACC__
+template <int Q> __device__ __forceinline__ struct tile find_tile(const attention_args &a, int number)
+{
+    int lo = 0, hi = (int)a.n_segments - 1, first, begin;
+
+    while (lo < hi) {
+        int mid = (lo + hi + 1) / 2;
+
+        if (a.seg_row[mid] / Q + mid <= number)
+            lo = mid;
+        else
+            hi = mid - 1;
+    }
+    begin = a.seg_row[lo];
+    first = (number - (begin / Q + lo)) * Q;
+    return {begin + first, min(Q, a.seg_row[lo + 1] - begin - first), a.seg_pos[lo] + first,
+            a.pages + a.seg_page[lo]};
+}
+#endif
+
+/* attention_mma.cu: f16 or bf16, d a multiple of 8 up to 128. attention_plain.cu: anything else. */
+void attention_mma(struct device *dev, enum dtype t, const struct attention_args *a,
+                   const struct batch_layout *b);
+void attention_plain(struct device *dev, enum dtype t, const struct attention_args *a,
+                     const struct batch_layout *b);
+
+#endif

@@ -1,0 +1,151 @@
+/* Kernel checker: rotary embedding, key/value store, attention. */
+#include "tests/check_kernels.h"
+
+/* Tolerance: one rounding to t of values up to |x| + |y|. */
+static void rope_case(enum dtype t, struct attention_shape sh, size_t rows)
+{
+    size_t d = sh.head_dim, cols = (sh.n_heads + 2 * sh.n_kv_heads) * d, n_pos = 300;
+    float *x = random_floats(&rng, rows * cols, 1), *cs = xmalloc(n_pos * d * 4), *got;
+    int32_t *pos = xmalloc(rows * 4), *d_pos;
+    struct tensor a = put(dev, t, rows, cols, x), c, ra, rc;
+
+    for (size_t p = 0; p < n_pos; p++)
+        for (size_t i = 0; i < d / 2; i++) {
+            double f = (double)p * pow(10000, -2.0 * (double)i / (double)d);
+
+            cs[p * d + i] = (float)cos(f);
+            cs[p * d + d / 2 + i] = (float)sin(f);
+        }
+    for (size_t r = 0; r < rows; r++)
+        pos[r] = (int32_t)pcg32_below(&rng, (uint32_t)n_pos);
+    round_to(x, rows * cols, t);
+    ra = put(ref, DTYPE_F32, rows, cols, x);
+    rc = put(ref, DTYPE_F32, n_pos, d, cs);
+    c = put(dev, DTYPE_F32, n_pos, d, cs);
+    d_pos = put_ints(dev, pos, rows);
+    ref->ops->rope(ref, ra, sh, rc, pos);
+    dev->ops->rope(dev, a, sh, c, d_pos);
+    got = get(dev, a);
+    EXPECT(misfit(got, ra.data, rows * cols, 1.01 * rounding(t) + 1e-6, 1e-6) <= 1,
+           "rope %s, d %zu", dtype_name(t), d);
+    free(x);
+    free(cs);
+    free(got);
+    free(pos);
+    dev->ops->free(dev, d_pos);
+    device_tensor_free(dev, &a);
+    device_tensor_free(dev, &c);
+    device_tensor_free(ref, &ra);
+    device_tensor_free(ref, &rc);
+}
+
+static void test_rope(void)
+{
+    FOR_DTYPES(t)
+    {
+        rope_case(t, (struct attention_shape){3, 1, 6}, 5);
+        rope_case(t, (struct attention_shape){4, 2, 40}, 9);
+        rope_case(t, (struct attention_shape){32, 8, 128}, 33);
+    }
+}
+
+/* Prefixes that end within a page, on a page, on a block of keys; single tokens; long ones. */
+static const struct segment mixed[] = {
+    {37, -1}, {1, -1},  {21, 0},  {1, 0},    {16, -1}, {5, 4},    {70, -1},  {130, 6},
+    {3, 1},   {15, 0},  {64, -1}, {1, 10},   {65, 10}, {128, -1}, {129, 13}, {300, -1},
+    {1, 15},  {40, 15}, {63, -1}, {127, -1}, {2, 15},  {448, -1}, {191, 21},
+};
+#define N_MIXED (sizeof(mixed) / sizeof(*mixed))
+
+/* Tolerance: values are averages of v (size `scale`); weights are rounded to t for the product, the
+ * output once more; 1e-5 for float32's exponentials of scores up to 20. */
+static void attention_case(enum dtype t, struct attention_shape sh, double scale)
+{
+    struct pcg32 same = rng;
+    struct packed b = packed_make(dev, &rng, mixed, N_MIXED),
+                  rb = packed_make(ref, &same, mixed, N_MIXED);
+    size_t w = sh.n_heads * sh.head_dim, cols = w + 2 * sh.n_kv_heads * sh.head_dim;
+    size_t n = b.b.n_rows * w;
+    float *qkv = random_floats(&rng, b.b.n_rows * cols, scale), *got, *want, *sparse;
+    struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
+    double tol = (2.5 * rounding(t) + 1e-5) * 4 * scale;
+
+    round_to(qkv, b.b.n_rows * cols, t);
+    got = run_attention(dev, &b, t, sh, qkv, NULL);
+    want = run_attention(ref, &rb, DTYPE_F32, sh, qkv, NULL);
+    sparse = run_attention(dev, &b, t, sh, qkv, &rule);
+    EXPECT(misfit(got, want, n, 0, tol) <= 1, "attention %s, %zu/%zu heads of %zu, scale %g: %g",
+           dtype_name(t), sh.n_heads, sh.n_kv_heads, sh.head_dim, scale,
+           misfit(got, want, n, 0, tol));
+    for (size_t r = 0; r < b.b.n_rows; r++)
+        textbook_rule(got + r * w, w, ACT_TOPK, 0.5, 0);
+    EXPECT(misfit(sparse, got, n, 0, 0) == 0, "attention's rule %s", dtype_name(t));
+    free(qkv);
+    free(got);
+    free(want);
+    free(sparse);
+    packed_release(dev, &b);
+    packed_release(ref, &rb);
+}
+
+static void test_attention(void)
+{
+    FOR_DTYPES(t)
+    {
+        attention_case(t, (struct attention_shape){1, 1, 32}, 1);
+        attention_case(t, (struct attention_shape){4, 2, 64}, 1);
+        attention_case(t, (struct attention_shape){2, 1, 80}, 2);
+        attention_case(t, (struct attention_shape){2, 2, 96}, 0.01);
+        attention_case(t, (struct attention_shape){6, 2, 128}, 1);
+        attention_case(t, (struct attention_shape){2, 1, 40}, 1);
+        attention_case(t, (struct attention_shape){2, 1, 36}, 1);
+        attention_case(t, (struct attention_shape){2, 2, 256}, 1);
+    }
+}
+
+/* Every segment once more, alone in a batch with its prefix and without sharing: the same bits. */
+static void bits_case(enum dtype t, struct attention_shape sh)
+{
+    struct packed b = packed_make(dev, &rng, mixed, N_MIXED);
+    size_t w = sh.n_heads * sh.head_dim, cols = w + 2 * sh.n_kv_heads * sh.head_dim;
+    float *qkv = random_floats(&rng, b.b.n_rows * cols, 1);
+    float *all = run_attention(dev, &b, t, sh, qkv, NULL);
+
+    for (size_t s = 0; s < N_MIXED; s++) {
+        struct segment one = {b.seg_pos[s] + mixed[s].len, -1};
+        struct packed u = packed_make(dev, &rng, &one, 1);
+        float *x = xmalloc((size_t)one.len * cols * 4), *got;
+
+        for (int p = 0; p < one.len; p++)
+            memcpy(x + (size_t)p * cols, qkv + row_at(&b, mixed, s, p) * cols, cols * 4);
+        got = run_attention(dev, &u, t, sh, x, NULL);
+        EXPECT(same_bits(got + (size_t)b.seg_pos[s] * w, all + (size_t)b.seg_row[s] * w,
+                         (size_t)mixed[s].len * w * 4),
+               "attention %s, d %zu, segment %zu", dtype_name(t), sh.head_dim, s);
+        free(x);
+        free(got);
+        packed_release(dev, &u);
+    }
+    free(qkv);
+    free(all);
+    packed_release(dev, &b);
+}
+
+static void test_attention_gives_a_row_the_same_bits_in_every_batch(void)
+{
+    FOR_DTYPES(t)
+    {
+        bits_case(t, (struct attention_shape){4, 2, 48});
+        bits_case(t, (struct attention_shape){2, 2, 128});
+    }
+}
+
+int check_attention(void)
+{
+    int failed = 0;
+
+    RUN_AND_COUNT(test_rope, failed);
+    RUN_AND_COUNT(test_attention, failed);
+    RUN_AND_COUNT(test_attention_gives_a_row_the_same_bits_in_every_batch, failed);
+    return failed;
+}
