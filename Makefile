@@ -1,10 +1,12 @@
-# duo: make [all|demo|test|clean]   CONFIG=release|asan|tsan   CUDA=1   WERROR=1   ARCH=native
+# duo: make [all|demo|test|clean]   CONFIG=release|asan|tsan   WERROR=1   ARCH=native
+#      CUDA=1 adds the GPU backend (toolkit 12.4 or newer), for CUDA_ARCH="80 86 89 90" unless chosen;
+#      make check-kernels [CUDA=1] [BENCH=1]: the GPU's operations against the CPU's
 # Sources are found by wildcard: a new file needs no line here.
 CONFIG ?= release
 ARCH   ?= native
 CC     ?= cc
 CXX    ?= c++
-B      := build/$(CONFIG)
+B      := build/$(CONFIG)$(if $(CUDA),-cuda)
 
 PACKAGES := openblas libcjson sentencepiece libpcre2-8 libzip zlib libcurl libcrypto sqlite3
 OPT.release := -O3
@@ -18,26 +20,38 @@ LIBS   = $(shell pkg-config --libs $(PACKAGES)) -lunistring -lm
 CFLAGS   = -std=gnu11 -D_GNU_SOURCE -I. $(OPT) $(WARN) $(DEPS) -MMD -MP
 CXXFLAGS = -std=c++17 -I. $(OPT) $(WARNXX) $(DEPS) -MMD -MP
 
+# The GPU backend has objects of its own (in build/CONFIG-cuda), so that the two builds never mix.
+ifdef CUDA
+CUDA_HOME ?= /usr/local/cuda
+CUDA_ARCH ?= 80 86 89 90
+NVCC      ?= $(CUDA_HOME)/bin/nvcc
+CUSRC     := $(wildcard harness/backend/cuda/*.cu)
+CUDA_LIBS := -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublas -lcublasLt -lcusolver -lcudart
+NVFLAGS   := -std=c++20 -O3 -g -I. $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a) \
+            -Xcompiler -Wall,-Wextra,-Wshadow $(if $(WERROR),-Werror all-warnings) -MMD -MP
+WARN      += -DDUO_CUDA
+endif
+
 SRC    := $(wildcard harness/base/*.c harness/backend/*.c harness/backend/cpu/*.c harness/model/*.c \
             harness/model/*.cc harness/measure/*.c harness/cmd/*.c tasks/*.c prune/*.c data/*.c)
-OBJ    := $(patsubst %,$B/%.o,$(filter-out harness/cmd/main.c,$(SRC)))
+OBJ    := $(patsubst %,$B/%.o,$(filter-out harness/cmd/main.c,$(SRC)) $(CUSRC))
 TESTS  := $(patsubst tests/%.c,$B/tests/%,$(wildcard tests/test_*.c))
 SHTESTS := $(wildcard tests/test_*.sh)
 
 all: build/duo
 
 build/duo: $B/duo
-	@ln -sfn $(CONFIG)/duo $@
+	@ln -sfn $(notdir $B)/duo $@
 
 $B/duo: $B/harness/cmd/main.c.o $B/libduo.a
-	$(CXX) $(OPT) -o $@ $^ $(LIBS)
+	$(CXX) $(OPT) -o $@ $^ $(LIBS) $(CUDA_LIBS)
 
 $B/libduo.a: $(OBJ)
 	@rm -f $@
 	ar rcs $@ $^
 
 $B/tests/%: $B/tests/%.c.o $B/libduo.a
-	$(CXX) $(OPT) -o $@ $^ $(LIBS)
+	$(CXX) $(OPT) -o $@ $^ $(LIBS) $(CUDA_LIBS)
 
 $B/%.c.o: %.c build/.setup
 	@mkdir -p $(@D)
@@ -46,6 +60,18 @@ $B/%.c.o: %.c build/.setup
 $B/%.cc.o: %.cc build/.setup
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) -c -o $@ $<
+
+$B/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) $(NVFLAGS) -c -o $@ $<
+
+# The revision is compiled into one file, again only when it changes.
+GIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+$B/.git-rev: FORCE
+	@mkdir -p $(@D)
+	@echo '$(GIT)' | cmp -s - $@ || echo '$(GIT)' >$@
+$B/harness/cmd/version.c.o: $B/.git-rev
+$B/harness/cmd/version.c.o: CFLAGS += -DDUO_GIT='"$(GIT)"'
 
 # Installs what is missing, once; again only when the list of packages changes.
 build/.setup: scripts/setup
@@ -56,12 +82,25 @@ test: build/duo $(TESTS)
 	@scripts/check-layers
 	@DUO=$B/duo scripts/run-tests $(TESTS) $(SHTESTS)
 
+# Needs of the libraries OpenBLAS alone.
+KERNELS := $(patsubst %,$B/%.o,$(wildcard tests/check_*.c harness/backend/*.c harness/backend/cpu/*.c) \
+             harness/base/error.c harness/base/buf.c harness/base/rng.c $(CUSRC))
+$B/check_kernels: $(KERNELS)
+	$(CXX) $(OPT) -o $@ $^ $(shell pkg-config --libs openblas) -lm $(CUDA_LIBS)
+
+check-kernels: $B/check_kernels
+	$< $(if $(BENCH),--bench)
+
 demo: build/duo
 	@scripts/demo
+
+# Speed of the CPU backend, as ratios to OpenBLAS within one run.
+bench: build/duo $B/tests/bench_cpu
+	@$B/tests/bench_cpu
 
 clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all test demo clean
--include $(patsubst %,$B/%.d,$(basename $(SRC:.cc=.c))) $(OBJ:.o=.d)
+.PHONY: all test check-kernels demo clean
+-include $(OBJ:.o=.d) $(wildcard $B/tests/*.d) $B/harness/cmd/main.c.d

@@ -6,9 +6,15 @@
 #include "harness/base/buf.h"
 #include "harness/base/error.h"
 #include "harness/backend/cpu/cpu.h"
+#ifdef DUO_CUDA
+#include "harness/backend/cuda/cuda.h"
+#endif
 
 const struct backend *const backends[] = {
     &backend_cpu,
+#ifdef DUO_CUDA
+    &backend_cuda,
+#endif
     NULL,
 };
 
@@ -19,8 +25,13 @@ int device_open(struct device **out, const char *name, int n_threads)
 
     while (backends[n])
         n++;
-    if (!name || strcmp(name, "auto") == 0)
-        return backends[n - 1]->open(out, n_threads);
+    if (!name || strcmp(name, "auto") == 0) {
+        error_silence(1); /* a machine without a GPU is no error here */
+        for (int i = n - 1; i > 0 && rc != 0; i--)
+            rc = backends[i]->open(out, n_threads);
+        error_silence(0);
+        return rc == 0 ? 0 : backends[0]->open(out, n_threads);
+    }
     for (int i = 0; i < n; i++) {
         if (strcmp(backends[i]->name, name) == 0)
             return backends[i]->open(out, n_threads);

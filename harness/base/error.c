@@ -48,6 +48,7 @@ void die(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(last, sizeof(last), fmt, ap);
     va_end(ap);
+    silent_lines = 0; /* only errors and warnings can be silenced */
     print_line("", last);
     exit(1);
 }
