@@ -129,6 +129,15 @@ struct backend {
      * smaller id is equal (argmax == target). Logits are never all in memory. logprob: double. */
     void (*logprob)(struct device *dev, double *logprob, int32_t *is_top, struct tensor x,
                     struct tensor head, const int32_t *target);
+    /* How far the next-token distributions of b are from those of a. For each row r, with logits
+     * a = head_a xa_r and b = head_b xb_r (heads of one V), m the largest logit of each,
+     * S = sum e^(x - m) and T = sum e^(a - m_a) (a - b):
+     * kl[r] = T / S_a - (m_a + log S_a) + (m_b + log S_b) = KL(softmax a || softmax b) in nats,
+     * exactly 0 for equal logits, else off by rounding (also below 0); same_top[r] = 1 if both
+     * arg-maxes are the same id, the lowest among equals. Logits are never all in memory; sums and
+     * kl: double. NULL in a backend that does not have it yet. */
+    void (*divergence)(struct device *dev, double *kl, int32_t *same_top, struct tensor xa,
+                       struct tensor head_a, struct tensor xb, struct tensor head_b);
 
     /* ---- statistics, float32, sums over the T rows added to what is there */
     /* H (k x k) += x^T x, upper triangle only; mirror() copies it to the lower one. */

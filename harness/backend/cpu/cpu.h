@@ -33,6 +33,8 @@ void cpu_silu_mul(struct device *, struct tensor, struct tensor, const struct ac
 void cpu_sparsify(struct device *, struct tensor, struct tensor, const struct act_rule *);
 void cpu_logprob(struct device *, double *, int32_t *, struct tensor, struct tensor,
                  const int32_t *);
+void cpu_divergence(struct device *, double *, int32_t *, struct tensor, struct tensor,
+                    struct tensor, struct tensor);
 void cpu_gram(struct device *, struct tensor, struct tensor);
 void cpu_mirror(struct device *, struct tensor);
 void cpu_cross(struct device *, struct tensor, struct tensor, struct tensor);

@@ -145,6 +145,7 @@ const struct backend backend_cpu = {
     .silu_mul = cpu_silu_mul,
     .sparsify = cpu_sparsify,
     .logprob = cpu_logprob,
+    .divergence = cpu_divergence,
     .gram = cpu_gram,
     .mirror = cpu_mirror,
     .cross = cpu_cross,

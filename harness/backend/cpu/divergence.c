@@ -1,0 +1,114 @@
+/* Divergence of two models' next-token distributions, fused over the heads in slices of the
+ * vocabulary. The exponentials are in double: a small divergence is a difference of large terms. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "harness/base/error.h"
+#include "harness/backend/cpu/cpu.h"
+
+#define SLICE 512 /* columns of logits at a time: fixed places, so that bits are fixed */
+
+/* One model's softmax over the slices seen so far. */
+struct side {
+    double max, sum; /* sum of e^(logit - max) */
+    size_t argmax;   /* lowest id among the largest */
+};
+
+struct row_state {
+    struct side a, b;
+    double cross; /* sum of e^(a - max a) (a - b) */
+};
+
+/* Takes a slice's maximum into account; returns the factor for the sums so far. */
+static double raise_max(struct side *s, const float *x, size_t first, size_t n)
+{
+    double old = s->max;
+
+    for (size_t j = 0; j < n; j++)
+        if (x[j] > s->max) {
+            s->max = x[j];
+            s->argmax = first + j;
+        }
+    return s->max > old ? exp(old - s->max) : 1;
+}
+
+static void row_slice(struct row_state *st, const float *a, const float *b, size_t first, size_t n)
+{
+    double factor = raise_max(&st->a, a, first, n);
+
+    st->a.sum *= factor;
+    st->cross *= factor;
+    st->b.sum *= raise_max(&st->b, b, first, n);
+    for (size_t j = 0; j < n; j++) {
+        double e = exp(a[j] - st->a.max);
+
+        st->a.sum += e;
+        st->cross += e * ((double)a[j] - b[j]);
+        st->b.sum += exp(b[j] - st->b.max);
+    }
+}
+
+/* Per thread: logits of both models for a tile of rows. */
+struct scratch {
+    float *a, *b;
+    struct cpu_pad pad_a, pad_b;
+};
+
+static void tile_divergence(double *kl, int32_t *same_top, struct tensor xa, struct tensor head_a,
+                            struct tensor xb, struct tensor head_b, struct scratch *s)
+{
+    struct row_state *st = xcalloc(xa.rows, sizeof(*st));
+    size_t ha = head_a.cols, hb = head_b.cols;
+
+    for (size_t r = 0; r < xa.rows; r++)
+        st[r].a.max = st[r].b.max = -INFINITY;
+    for (size_t c = 0; c < head_a.rows; c += SLICE) {
+        size_t n = head_a.rows - c < SLICE ? head_a.rows - c : SLICE;
+
+        cpu_rows_times(xa.data, xa.rows, ha, (const float *)head_a.data + c * ha, n, 0, s->a, n,
+                       &s->pad_a);
+        cpu_rows_times(xb.data, xb.rows, hb, (const float *)head_b.data + c * hb, n, 0, s->b, n,
+                       &s->pad_b);
+        for (size_t r = 0; r < xa.rows; r++)
+            row_slice(&st[r], s->a + r * n, s->b + r * n, c, n);
+    }
+    for (size_t r = 0; r < xa.rows; r++) {
+        const struct side *a = &st[r].a, *b = &st[r].b;
+
+        kl[r] = st[r].cross / a->sum - (a->max + log(a->sum)) + (b->max + log(b->sum));
+        same_top[r] = a->argmax == b->argmax;
+    }
+    free(st);
+}
+
+void cpu_divergence(struct device *dev, double *kl, int32_t *same_top, struct tensor xa,
+                    struct tensor head_a, struct tensor xb, struct tensor head_b)
+{
+    size_t groups = (xa.rows + CPU_ROW_GROUP - 1) / CPU_ROW_GROUP;
+    size_t threads = (size_t)cpu_threads(dev), per = (groups + threads - 1) / threads;
+    size_t tile = (per < 4 ? per : 4) * CPU_ROW_GROUP;
+
+    if (xa.rows == 0)
+        return;
+#pragma omp parallel num_threads(cpu_threads(dev))
+    {
+        struct scratch s = {xalloc_aligned(tile * SLICE * sizeof(float)),
+                            xalloc_aligned(tile * SLICE * sizeof(float)),
+                            {0},
+                            {0}};
+
+#pragma omp for schedule(dynamic)
+        for (size_t r = 0; r < xa.rows; r += tile) {
+            size_t n = xa.rows - r < tile ? xa.rows - r : tile;
+
+            tile_divergence(kl + r, same_top + r, tensor_rows(xa, r, n), head_a,
+                            tensor_rows(xb, r, n), head_b, &s);
+        }
+        free(s.pad_a.x);
+        free(s.pad_a.out);
+        free(s.pad_b.x);
+        free(s.pad_b.out);
+        free(s.a);
+        free(s.b);
+    }
+}
