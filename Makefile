@@ -102,5 +102,5 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all test check-kernels demo clean
+.PHONY: all test check-kernels demo bench clean FORCE
 -include $(OBJ:.o=.d) $(wildcard $B/tests/*.d) $B/harness/cmd/main.c.d
