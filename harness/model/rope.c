@@ -6,24 +6,34 @@
 
 #include "harness/base/error.h"
 
+/* Long wavelengths divided by factor, short ones kept, the middle interpolated. */
+static float llama3_scaled(const struct llama_config *c, float f)
+{
+    const float original = (float)c->rope.original_max_positions, factor = (float)c->rope.factor;
+    const float low = (float)c->rope.low_freq_factor, high = (float)c->rope.high_freq_factor;
+    float wavelength = 6.2831855f / f, smooth;
+
+    if (wavelength > original / low)
+        return f / factor;
+    if (wavelength < original / high)
+        return f;
+    smooth = (original / wavelength - low) / (high - low);
+    return (1 - smooth) * f / factor + smooth * f;
+}
+
 void rope_frequencies(const struct llama_config *c, float *inv_freq)
 {
-    const double two_pi = 6.283185307179586;
-
+    /* In float, step by step as the reference implementation: one unit in the last place of a
+     * frequency is an angle of 1e-4 at position 2000, which top-k turns into other channels. */
     for (size_t i = 0; i < c->head_dim / 2; i++) {
-        double f = 1.0 / pow(c->rope.theta, 2.0 * (double)i / (double)c->head_dim);
+        float exponent = (float)(2 * i) / (float)c->head_dim;
+        float f = 1.0f / (float)pow(c->rope.theta, (double)exponent);
 
-        if (c->rope.type == ROPE_LINEAR) {
-            f /= c->rope.factor;
-        } else if (c->rope.type == ROPE_LLAMA3) {
-            double turns = c->rope.original_max_positions * f / two_pi;
-            double low = c->rope.low_freq_factor, high = c->rope.high_freq_factor;
-            double smooth = (turns - low) / (high - low);
-
-            smooth = smooth < 0 ? 0 : smooth > 1 ? 1 : smooth;
-            f = (1 - smooth) * f / c->rope.factor + smooth * f;
-        }
-        inv_freq[i] = (float)f;
+        if (c->rope.type == ROPE_LINEAR)
+            f /= (float)c->rope.factor;
+        else if (c->rope.type == ROPE_LLAMA3)
+            f = llama3_scaled(c, f);
+        inv_freq[i] = f;
     }
 }
 
