@@ -2,6 +2,8 @@
 #ifndef DUO_BACKEND_CPU_CPU_H
 #define DUO_BACKEND_CPU_CPU_H
 
+#include <string.h>
+
 #include "harness/backend/backend.h"
 
 extern const struct backend backend_cpu;
@@ -55,6 +57,20 @@ size_t cpu_count_zeros(struct device *, struct tensor);
 int cpu_all_finite(struct device *, struct tensor);
 
 /* ---- shared inside the backend */
+
+/* Element i of t, of any dtype; its data need not be aligned (a checkpoint's file). */
+static inline float cpu_element(struct tensor t, size_t i)
+{
+    uint16_t h;
+    float f;
+
+    if (t.dtype == DTYPE_F32) {
+        memcpy(&f, (const char *)t.data + i * sizeof(f), sizeof(f));
+        return f;
+    }
+    memcpy(&h, (const char *)t.data + i * sizeof(h), sizeof(h));
+    return t.dtype == DTYPE_F16 ? f16_to_f32(h) : bf16_to_f32(h);
+}
 
 /* C (m x n, row stride ldc) = alpha A op(B) + beta C on one thread. */
 void cpu_sgemm(int a_transposed, int b_transposed, size_t m, size_t n, size_t k, float alpha,

@@ -92,19 +92,6 @@ static void cpu_zero(struct device *dev, void *dst, size_t nbytes)
 }
 
 /* By memcpy: a tensor in a file need not be aligned. */
-static float load(const void *p, enum dtype t, size_t i)
-{
-    uint16_t h;
-    float f;
-
-    if (t == DTYPE_F32) {
-        memcpy(&f, (const char *)p + i * sizeof(f), sizeof(f));
-        return f;
-    }
-    memcpy(&h, (const char *)p + i * sizeof(h), sizeof(h));
-    return t == DTYPE_F16 ? f16_to_f32(h) : bf16_to_f32(h);
-}
-
 static void store(void *p, enum dtype t, size_t i, float v)
 {
     if (t == DTYPE_F32)
@@ -117,7 +104,7 @@ static void cpu_convert(struct device *dev, struct tensor dst, struct tensor src
 {
 #pragma omp parallel for num_threads(cpu_threads(dev))
     for (size_t i = 0; i < tensor_numel(dst); i++)
-        store(dst.data, dst.dtype, i, load(src.data, src.dtype, i));
+        store(dst.data, dst.dtype, i, cpu_element(src, i));
 }
 
 const struct backend backend_cpu = {

@@ -194,22 +194,20 @@ void cpu_mask_smallest(struct device *dev, struct tensor w, struct tensor scale,
 
 size_t cpu_count_zeros(struct device *dev, struct tensor w)
 {
-    const float *d = w.data;
     size_t n = 0;
 
     (void)dev;
     for (size_t i = 0; i < tensor_numel(w); i++)
-        n += d[i] == 0;
+        n += cpu_element(w, i) == 0;
     return n;
 }
 
 int cpu_all_finite(struct device *dev, struct tensor w)
 {
-    const float *d = w.data;
     size_t bad = 0;
 
     (void)dev;
     for (size_t i = 0; i < tensor_numel(w); i++)
-        bad += !isfinite(d[i]);
+        bad += !isfinite(cpu_element(w, i));
     return bad == 0;
 }
