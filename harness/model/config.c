@@ -53,7 +53,11 @@ static int id_field(const cJSON *j, const char *key, const char *where, int32_t 
 
 static int refuse_true(const cJSON *j, const char *key, const char *where)
 {
-    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(j, key)))
+    int is_true = 0;
+
+    if (json_has(j, key) && json_bool(j, key, where, &is_true) != 0)
+        return -1;
+    if (is_true)
         return error("%s: '%s' is true, which duo does not compute", where, key);
     return 0;
 }
@@ -103,16 +107,24 @@ static int read_rope(struct llama_config *c, const cJSON *j, const char *where)
 {
     const cJSON *p = cJSON_GetObjectItemCaseSensitive(j, "rope_parameters");
     const cJSON *s = cJSON_GetObjectItemCaseSensitive(j, "rope_scaling");
+    double partial;
 
     if (number_field(j, "rope_theta", where, 10000, &c->rope.theta) != 0)
         return -1;
-    if (cJSON_IsObject(p)) {
+    if (p && !cJSON_IsNull(p)) {
+        if (!cJSON_IsObject(p))
+            return error("%s: 'rope_parameters' is not an object", where);
         if (number_field(p, "rope_theta", where, c->rope.theta, &c->rope.theta) != 0)
             return -1;
         s = p;
     }
     if (s && !cJSON_IsNull(s) && !cJSON_IsObject(s))
         return error("%s: 'rope_scaling' is not an object", where);
+    if (number_field(s, "partial_rotary_factor", where, 1, &partial) != 0)
+        return -1;
+    if (partial != 1)
+        return error("%s: 'partial_rotary_factor' is %g; duo rotates whole heads only", where,
+                     partial);
     return read_scaling(c, s, where);
 }
 
@@ -161,9 +173,9 @@ int config_read(struct llama_config *c, const char *model_dir)
         error("%s: not a JSON object", path);
         goto out;
     }
-    if (check_string(j, "model_type", path, "llama") || check_string(j, "hidden_act", path, "silu") ||
-        refuse_true(j, "attention_bias", path) || refuse_true(j, "mlp_bias", path) ||
-        read_sizes(c, j, path) || read_rope(c, j, path) ||
+    if (check_string(j, "model_type", path, "llama") ||
+        check_string(j, "hidden_act", path, "silu") || refuse_true(j, "attention_bias", path) ||
+        refuse_true(j, "mlp_bias", path) || read_sizes(c, j, path) || read_rope(c, j, path) ||
         id_field(j, "bos_token_id", path, &c->bos) || id_field(j, "eos_token_id", path, &c->eos))
         goto out;
     if (json_has(j, "tie_word_embeddings") &&
