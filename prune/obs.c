@@ -4,7 +4,6 @@
  * order and U the upper factor of H^-1 = U^T U:
  *   Q = C U^T,  b_p = sum_{j>p} Q_pj^2,  c_p = Q_pp / U_pp,  D = alpha triu(Q, 1) U
  *   coef_p = 1 / U_pp^2 + alpha (a_p - b_p + 2 c_p),  score S[:,p] = W[:,p]^2 coef_p */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,11 +149,6 @@ static int problem_open(struct prune_job *job, struct problem *p, double alpha)
     dev->ops->get_diagonal(dev, diag, h);
     dev->ops->download(dev, d, diag.data, k * sizeof(*d));
     for (size_t j = 0; j < k; j++) {
-        if (!isfinite(d[j]) || d[j] < 0) {
-            error("layer %zu %s: the calibration statistics of column %zu are not finite",
-                  job->layer, job->names[0], j);
-            goto out;
-        }
         p->dead[j] = d[j] == 0;
         d[j] += one[j] = p->dead[j] ? 1 : 0;
         sum += d[j];

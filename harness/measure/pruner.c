@@ -1,4 +1,4 @@
-/* The table of methods. */
+/* The table of methods, and running one. */
 #include "harness/measure/pruner.h"
 
 #include <string.h>
@@ -18,4 +18,16 @@ const struct pruner *pruner_find(const char *name)
     error("no method '%s'; known: %s", name, buf_str(&known));
     buf_release(&known);
     return NULL;
+}
+
+int pruner_run(const struct pruner *p, struct prune_job *job)
+{
+    const struct layer_stats *s = job->stats;
+    const struct tensor all[] = {s->sum_squares, s->gram, s->cross, s->residual};
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+        if (all[i].data && !job->dev->ops->all_finite(job->dev, all[i]))
+            return error("layer %zu %s: the calibration statistics are not finite", job->layer,
+                         job->names[0]);
+    return p->prune(job);
 }

@@ -60,9 +60,13 @@ struct pruner {
                        0: all groups of a layer from one pass with dense inputs */
     int order_act;  /* the default order */
     double alpha;   /* the default */
-    /* 0, or error() naming layer and linear. */
+    /* 0, or error() naming layer and linear. Call pruner_run(). */
     int (*prune)(struct prune_job *job);
 };
+
+/* Runs the method on one group, after its statistics are found to be finite. 0, or error() naming
+ * layer and linear. */
+int pruner_run(const struct pruner *p, struct prune_job *job);
 
 /* NULL-terminated; defined in prune/pruners.c, the only symbol of that folder that others see. */
 extern const struct pruner *const pruners[];

@@ -158,7 +158,7 @@ static int prune_group(struct sweep *w, int group)
         }
         job.n_w++;
     }
-    rc = w->method->prune(&job);
+    rc = pruner_run(w->method, &job);
     for (size_t i = 0; i < job.n_w; i++) {
         if (rc == 0 && !dev->ops->all_finite(dev, job.w[i]))
             rc = error("layer %zu %s: pruning gave values that are not finite", w->layer,
