@@ -90,8 +90,9 @@ int c4_sample(const char *data_dir, const struct tokenizer *t, uint64_t seed, in
         const char *text = texts.all.data + texts.at[draw_below(&d, texts.n)];
 
         doc.n = 0;
-        ids_add(&doc, tokenizer_bos(t));
-        rc = tokenizer_encode(t, text, strlen(text), &doc);
+        rc = tokenizer_add_bos(t, &doc);
+        if (rc == 0)
+            rc = tokenizer_encode(t, text, strlen(text), &doc);
         if (rc == 0 && doc.n > s) {
             memcpy(ids + i++ * s, doc.v + draw_below(&d, doc.n - s), s * sizeof(*ids));
             short_in_a_row = 0;

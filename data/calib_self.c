@@ -75,11 +75,12 @@ int calib_sample_self(const struct model *m, const struct tokenizer *t, uint64_t
 {
     struct progress bar;
 
-    if (s > m->config.max_positions)
-        return error("self: windows of %zu ids, the model has %zu positions", s,
-                     m->config.max_positions);
-    if (tokenizer_bos(t) < 0)
-        return error("self: the tokenizer has no BOS to begin from");
+    struct ids begin = {0};
+    int rc = tokenizer_add_bos(t, &begin);
+
+    ids_release(&begin);
+    if (rc != 0)
+        return -1;
     progress_begin(&bar, "sample calibration text", "tokens", (double)(n * s));
     for (size_t first = 0; first < n; first += SIDE_BY_SIDE)
         sample_side_by_side(m, t, seed, first, n - first < SIDE_BY_SIDE ? n - first : SIDE_BY_SIDE,

@@ -15,8 +15,8 @@
 static int encode(const struct tokenizer *t, int bos, const char *text, size_t nbytes,
                   struct ids *out)
 {
-    if (bos)
-        ids_add(out, tokenizer_bos(t));
+    if (bos && tokenizer_add_bos(t, out) != 0)
+        return -1;
     return tokenizer_encode(t, text, nbytes, out);
 }
 
@@ -27,18 +27,15 @@ int score_tokenize(const struct tokenizer *t, const struct protocol *p, size_t m
     struct buf whole = {0};
     struct ids ids = {0}, context = {0};
     size_t keep;
-    int rc = -1;
+    int rc = -1, bos;
 
     n_context -= spaces;
     buf_adds(&whole, r->context);
     buf_adds(&whole, r->continuation);
-    if (n_context == 0)
-        ids_add(&context, tokenizer_bos(t));
-    else if (encode(t, p->bos, whole.data, n_context, &context) != 0)
-        goto out;
-    if (n_context == 0 && !p->bos)
-        ids_add(&ids, tokenizer_bos(t));
-    if (encode(t, p->bos, whole.data, whole.n, &ids) != 0)
+    /* An empty context is BOS, whatever the protocol. */
+    bos = p->bos || n_context == 0;
+    if (encode(t, bos, buf_str(&whole), n_context, &context) != 0 ||
+        encode(t, bos, buf_str(&whole), whole.n, &ids) != 0)
         goto out;
     if (ids.n <= context.n) {
         error("%s: the continuation has no token of its own", where);

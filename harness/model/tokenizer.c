@@ -135,6 +135,16 @@ int32_t tokenizer_eos(const struct tokenizer *t)
     return t->kind->eos(t->state);
 }
 
+int tokenizer_add_bos(const struct tokenizer *t, struct ids *out)
+{
+    int32_t bos = tokenizer_bos(t);
+
+    if (bos < 0)
+        return error("%s: the tokenizer has no BOS token to begin a text with", t->path);
+    ids_add(out, bos);
+    return 0;
+}
+
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t nbytes, struct ids *out)
 {
     const uint8_t *bad = u8_check((const uint8_t *)text, nbytes);

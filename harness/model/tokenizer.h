@@ -52,6 +52,9 @@ size_t tokenizer_n_vocab(const struct tokenizer *t);     /* specials included */
 int32_t tokenizer_bos(const struct tokenizer *t);        /* -1: has none */
 int32_t tokenizer_eos(const struct tokenizer *t);
 
+/* Appends BOS. 0, or error() where the tokenizer has none. */
+int tokenizer_add_bos(const struct tokenizer *t, struct ids *out);
+
 /* Appends ids. No BOS: the caller's protocol decides. Text may hold NULs; an empty text has no
  * ids. Thread safe. 0, or error() ("text is not UTF-8 at byte N"), which leaves out as it was. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t nbytes, struct ids *out);
