@@ -33,12 +33,11 @@ void wikitext_join(const struct buf *raw, struct buf *out)
 int wikitext_ids(const struct tokenizer *t, const struct buf *raw, int bos, struct ids *out)
 {
     struct buf text = {0};
-    int rc;
+    int rc = bos ? tokenizer_add_bos(t, out) : 0;
 
     wikitext_join(raw, &text);
-    if (bos)
-        ids_add(out, tokenizer_bos(t));
-    rc = tokenizer_encode(t, buf_str(&text), text.n, out);
+    if (rc == 0)
+        rc = tokenizer_encode(t, buf_str(&text), text.n, out);
     buf_release(&text);
     return rc;
 }
@@ -85,12 +84,14 @@ int perplexity_windows(struct session *s, const int32_t *ids, size_t n_windows, 
                        double *nll, void (*done)(size_t i, void *arg), void *arg)
 {
     size_t per_batch = s->max_rows / (window - 1), n = 0, left = 0;
+    size_t by_pages = s->n_pages / batch_pages_for(0, window - 1);
     size_t *list = xmalloc((n_windows + 1) * sizeof(*list));
     struct progress p;
     int rc = 0;
 
     for (size_t i = 0; i < n_windows; i++)
         left += isnan(nll[i]);
+    per_batch = per_batch < by_pages ? per_batch : by_pages;
     if (per_batch == 0)
         rc = error("a window of %zu ids does not fit a batch of %zu tokens", window, s->max_rows);
     progress_begin(&p, "wikitext2", "tokens", (double)(left * window));
