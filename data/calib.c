@@ -13,6 +13,8 @@
 #include "harness/base/json.h"
 #include "harness/base/sha256.h"
 
+#define MAX_SIZE (1 << 24) /* windows, or ids of one */
+
 static int parse_size(const char **s, size_t *out)
 {
     char *end;
@@ -22,7 +24,7 @@ static int parse_size(const char **s, size_t *out)
         return -1;
     errno = 0;
     v = strtoul(*s, &end, 10);
-    if (errno || v == 0 || v > 1 << 24)
+    if (errno || v == 0 || v > MAX_SIZE)
         return -1;
     *s = end;
     *out = v;
@@ -50,36 +52,72 @@ static int shape_in_name(const char *path, size_t *n_windows, size_t *window)
     return rc;
 }
 
-/* colon: the ":NxS" part or NULL. */
+/* What calib_save wrote beside the ids, if it is there: 1, 0 if not, -1 after error(). */
+static int read_side_file(struct calib *c, const char *path, char sha256[65])
+{
+    struct buf side = {0};
+    const char *hex;
+    int64_t n, s;
+    cJSON *j;
+    int rc = 0;
+
+    buf_addf(&side, "%s.json", path);
+    if (!file_exists(side.data))
+        goto out;
+    rc = -1;
+    j = json_read(side.data);
+    if (j && json_int(j, "n_windows", side.data, 1, MAX_SIZE, &n) == 0 &&
+        json_int(j, "window", side.data, 1, MAX_SIZE, &s) == 0 &&
+        json_string(j, "sha256", side.data, &hex) == 0) {
+        c->n_windows = (size_t)n;
+        c->window = (size_t)s;
+        snprintf(sha256, 65, "%s", hex);
+        rc = 1;
+    }
+    cJSON_Delete(j);
+out:
+    buf_release(&side);
+    return rc;
+}
+
+/* colon: the ":NxS" part, which may be less than the file, or NULL. */
 static int read_file(struct calib *c, const char *path, const char *colon)
 {
     struct buf text = {0};
+    char want[65] = "", got[65];
     size_t n;
+    int side = 0, rc = -1;
 
     if (colon && calib_parse_shape(colon + 1, &c->n_windows, &c->window) != 0)
         return error("calibration '%s': '%s' is not NxS", c->spec, colon + 1);
-    if (file_read(path, &text) != 0) {
-        buf_release(&text);
-        return -1;
-    }
+    if ((!colon && (side = read_side_file(c, path, want)) < 0) || file_read(path, &text) != 0)
+        goto out;
     n = text.n / sizeof(*c->ids);
-    if (!colon && shape_in_name(path, &c->n_windows, &c->window) != 0) {
+    if (!colon && !side && shape_in_name(path, &c->n_windows, &c->window) != 0) {
         c->window = 2048;
-        c->n_windows = n / c->window;
+        c->n_windows = (n + c->window - 1) / c->window;
     }
-    if (text.n % sizeof(*c->ids) || c->n_windows == 0 || n < c->n_windows * c->window) {
+    if (text.n % sizeof(*c->ids) || n == 0 || n < c->n_windows * c->window ||
+        (!colon && n > c->n_windows * c->window)) {
         error("calibration '%s': %zu bytes are not %zu windows of %zu ids", path, text.n,
               c->n_windows, c->window);
-        buf_release(&text);
-        return -1;
+        goto out;
+    }
+    sha256_hex(buf_str(&text), text.n, got);
+    if (side && strcmp(got, want) != 0) {
+        error("calibration '%s': its SHA-256 is not the one in '%s.json'", path, path);
+        goto out;
     }
     c->ids = (int32_t *)buf_detach(&text);
-    return 0;
+    rc = 0;
+out:
+    buf_release(&text);
+    return rc;
 }
 
 static int is_file_spec(const char *spec, const char **colon)
 {
-    const char *at = strstr(spec, ".i32");
+    const char *name = strrchr(spec, '/'), *at = strstr(name ? name : spec, ".i32");
 
     *colon = NULL;
     if (!at)
@@ -89,14 +127,26 @@ static int is_file_spec(const char *spec, const char **colon)
     return at[4] == 0 || at[4] == ':';
 }
 
+static int check_window(const struct calib *c, const struct calib_source *src)
+{
+    size_t max = src->model->config.max_positions;
+
+    if (c->window < 2 || c->window > max)
+        return error("calibration '%s': windows of %zu ids; the model takes 2 to %zu", c->spec,
+                     c->window, max);
+    return 0;
+}
+
 static int make(struct calib *c, const struct calib_source *src)
 {
     const char *colon = strchr(c->spec, ':');
     size_t n_kind = colon ? (size_t)(colon - c->spec) : 0;
 
-    if (!colon || calib_parse_shape(colon + 1, &c->n_windows, &c->window) != 0 || c->window < 2)
+    if (!colon || calib_parse_shape(colon + 1, &c->n_windows, &c->window) != 0)
         return error("calibration '%s' is not FILE.i32, c4:NxS, c4-joined:NxS or self:NxS",
                      c->spec);
+    if (check_window(c, src) != 0)
+        return -1;
     c->ids = xmalloc(c->n_windows * c->window * sizeof(*c->ids));
     if (n_kind == 4 && strncmp(c->spec, "self", 4) == 0)
         return calib_sample_self(src->model, src->tokenizer, src->seed, c->n_windows, c->window,
@@ -126,9 +176,8 @@ int calib_open(struct calib *c, const char *spec, const struct calib_source *src
     } else {
         rc = make(c, src);
     }
-    if (rc == 0 && c->window > src->model->config.max_positions)
-        rc = error("calibration '%s': windows of %zu ids, the model has %zu positions", spec,
-                   c->window, src->model->config.max_positions);
+    if (rc == 0)
+        rc = check_window(c, src);
     n = c->n_windows * c->window;
     for (size_t i = 0; i < n && rc == 0; i++)
         if (c->ids[i] < 0 || (size_t)c->ids[i] >= n_vocab)

@@ -23,8 +23,9 @@ struct calib_source {
 };
 
 /* spec:
- *   FILE.i32[:NxS]  little-endian int32 ids; NxS by default from the name (NAME.128x2048.i32), else
- *                   windows of 2048
+ *   FILE.i32[:NxS]  little-endian int32 ids; NxS by default from FILE.i32.json as calib_save writes
+ *                   it, then also the SHA-256, else from the name (NAME.128x2048.i32), else
+ *                   windows of 2048. The file has no more than that, unless NxS is given
  *   c4:NxS          N times: draw a document of C4's first training shard until its ids (with BOS)
  *                   are more than S, draw a start, take S ids (SparseGPT, Wanda, GPTAQ)
  *   c4-joined:NxS   the first documents joined by blank lines, no specials, consecutive windows
