@@ -144,6 +144,9 @@ static void test_round_trip(void)
     record_warn(&r, "second");
     record_set_samples(&r, ns, 3);
     r.median_ns = 2.25;
+    record_set(&r.baseline, "0011223344556677");
+    r.diff = -1 / 7.;
+    r.gained = 3;
     record_id(&r, id);
     record_set(&r.run_id, id);
     CHECK(record_to_json(&r, &a) == 0);
@@ -151,6 +154,8 @@ static void test_round_trip(void)
     CHECK(record_from_json(a.data, a.n, "here", &s) == 0);
     CHECK(s.value == 1 / 3. && s.stderr_ == 0.1 + 0.2 && s.bos == 0 && s.n_samples == 3);
     CHECK(s.samples_ns[2] == 1e9 / 3 && s.n_warnings == 2 && isnan(s.damp) && !s.nm);
+    CHECK(s.diff == -1 / 7. && s.gained == 3 && isnan(s.p_value));
+    CHECK_STR(s.baseline, "0011223344556677");
     CHECK_STR(s.device, r.device);
     CHECK(record_to_json(&s, &b) == 0);
     CHECK_STR(b.data, a.data);
@@ -177,6 +182,8 @@ static void test_unknown_is_null(void)
     CHECK(cJSON_IsNull(cJSON_GetObjectItem(v, "stderr")));
     CHECK(cJSON_IsNull(cJSON_GetObjectItem(v, "nm")));
     CHECK(cJSON_IsNull(cJSON_GetObjectItem(v, "limit")));
+    CHECK(cJSON_IsNull(cJSON_GetObjectItem(v, "baseline")));
+    CHECK(cJSON_IsNull(cJSON_GetObjectItem(v, "p_value")));
     CHECK(cJSON_IsArray(cJSON_GetObjectItem(v, "warnings")));
     CHECK(!cJSON_GetObjectItem(v, "samples_ns"));
     cJSON_Delete(v);
@@ -219,6 +226,10 @@ static void test_reading_is_strict(void)
         "{" REST ",\"value\":1,\"n\":1.5}",
         "{" REST ",\"value\":1,\"bos\":1}",
         "{" REST ",\"value\":1,\"git\":1}",
+        "{" REST ",\"value\":1,\"baseline\":1}",
+        "{" REST ",\"value\":1,\"diff\":\"0\"}",
+        "{" REST ",\"value\":1,\"gained\":0.5}",
+        "{" REST ",\"value\":1,\"lost\":-1}",
         "{" REST ",\"value\":1,\"warnings\":\"w\"}",
         "{" REST ",\"value\":1} x",
         "[]",
@@ -248,6 +259,9 @@ static void test_identity(void)
     r.value = 0.6;
     r.seconds = 3;
     r.act_zeros = 0.49;
+    record_set(&r.baseline, "0011223344556677");
+    r.diff = r.log_ratio = r.p_value = 0.1;
+    r.gained = 4;
     record_id(&r, b);
     CHECK_STR(b, a);
     r.seed = 1;
@@ -306,9 +320,9 @@ static void test_md(void)
     CHECK(strstr(b.data, "Model models/demo (sha256 01234567), 5.8 M parameters; protocol "
                          "lmeval-0.4; cpu; f32\n") != NULL);
     CHECK(strstr(b.data, "Calibration c4:128x2048, seed 0\n") != NULL);
-    CHECK(strstr(b.data, "| method | W % | zeros | A % | zeros | wiki2 |  piqa | piqa_n |") !=
+    CHECK(strstr(b.data, "| method | W % | zeros | A % | zeros |  wiki2 |  piqa | piqa_n |") !=
           NULL);
-    CHECK(strstr(b.data, " 10.46*|") != NULL); /* the better perplexity of the pruned rows */
+    CHECK(strstr(b.data, " 10.458*|") != NULL); /* the better perplexity of the pruned rows */
     CHECK(strstr(b.data, " 51.23*|") != NULL);
     CHECK(!strstr(b.data, " 60.00*|")); /* dense is not marked */
     /* mean of 5 x 0.55, 0.6, 0.7 */
@@ -350,6 +364,61 @@ static void test_md_says_what_differs(void)
     records_release(&rs);
 }
 
+static void add_paired_cell(struct records *rs, const char *method, double p)
+{
+    static const char *const metrics[] = {"acc", "acc_norm", "perplexity", "kl_divergence",
+                                          "same_top1"};
+
+    for (int i = 0; i < 5; i++) {
+        struct record r;
+
+        fill(&r, method, 0.5, i < 2 ? "piqa" : "wikitext2", metrics[i], i == 2 ? 9.5 : 0.25, 0.01);
+        record_set(&r.baseline, "0011223344556677");
+        if (i < 3) {
+            r.diff = i == 2 ? 4.03 : -0.0212;
+            r.diff_stderr = 0.011;
+        }
+        if (i < 2) {
+            r.diff_low = -0.0423;
+            r.diff_high = 0.0001;
+            r.gained = 140;
+            r.lost = 179;
+            r.p_value = p;
+        } else if (i == 2) {
+            r.log_ratio = 0.5523;
+            r.log_ratio_stderr = 0.0123;
+        }
+        CHECK(records_add(rs, &r) == 0);
+    }
+}
+
+static void test_md_against_dense(void)
+{
+    struct records rs = {0};
+    struct buf b = {0};
+    const char *part;
+
+    add(&rs, "dense", 0, "piqa", "acc", 0.5, 0.01);
+    add(&rs, "dense", 0, "wikitext2", "perplexity", 5.47, 0.05);
+    add_paired_cell(&rs, "wanda", 0.049);
+    add_paired_cell(&rs, "duogpt", 0.051);
+    CHECK(output_render(&rs, OUTPUT_MD, &b) == 0);
+    if (getenv("SHOW"))
+        fputs(b.data, stderr);
+    check_aligned(b.data);
+    part = strstr(b.data, "\nAgainst dense:\n\n| method ");
+    CHECK(part != NULL);
+    CHECK(part && strstr(part, " -2.12 | -4.23 to +0.01 |    140 |  179 | 0.049*|"));
+    CHECK(part && strstr(part, " 0.051 |") && !strstr(part, "0.051*"));
+    CHECK(part && strstr(part, " +4.030 | "));
+    CHECK(part && strstr(part, " 0.5523 \xc2\xb1 0.0123 | 0.2500 \xc2\xb1 0.0100 | 25.00 \xc2\xb1 "
+                               "1.00 |"));
+    /* The divergences are in that table alone. */
+    CHECK(!strstr(b.data, "kl_divergence") && !strstr(b.data, "same_top1"));
+    buf_release(&b);
+    records_release(&rs);
+}
+
 static void test_csv(void)
 {
     struct records rs = {0};
@@ -363,8 +432,9 @@ static void test_csv(void)
     CHECK(records_add(&rs, &r) == 0);
     CHECK(output_render(&rs, OUTPUT_CSV, &b) == 0);
     CHECK(strncmp(b.data, "run_id,time,git,model,", 22) == 0);
-    CHECK(strstr(b.data, ",cpu,\"a \"\"b\"\", c\",f32,,,piqa,1.0,,,,1838,1838,,acc,0.75,,,one; "
-                         "two,,,,,,,,,\r\n") != NULL);
+    CHECK(strstr(b.data,
+                 ",cpu,\"a \"\"b\"\", c\",f32,,,piqa,1.0,,,,1838,1838,,acc,0.75,,,,,,,,,,,,,one; "
+                 "two,,,,,,,,,\r\n") != NULL);
     buf_release(&b);
     records_release(&rs);
 }
@@ -410,6 +480,27 @@ static void test_json(void)
     records_release(&rs);
 }
 
+static void test_json_against_dense(void)
+{
+    struct records rs = {0};
+    struct buf b = {0};
+    cJSON *v, *w;
+
+    add_paired_cell(&rs, "wanda", 0.25);
+    CHECK(output_render(&rs, OUTPUT_JSON, &b) == 0);
+    v = cJSON_Parse(b.data);
+    w = cJSON_GetObjectItem(v, "against_dense");
+    CHECK(number_at(w, "piqa", "acc", "p_value") == 0.25);
+    CHECK(number_at(w, "wikitext2", "perplexity", "log_ratio") == 0.5523);
+    w = cJSON_GetObjectItem(cJSON_GetObjectItem(w, "wikitext2"), "kl_divergence");
+    CHECK_STR(cJSON_GetStringValue(cJSON_GetObjectItem(w, "baseline")), "0011223344556677");
+    CHECK(cJSON_IsNull(cJSON_GetObjectItem(w, "diff")));
+    CHECK(number_at(v, "results", "wikitext2", "same_top1,none") == 0.25);
+    cJSON_Delete(v);
+    buf_release(&b);
+    records_release(&rs);
+}
+
 static void test_jsonl_file(void)
 {
     char path[] = "/tmp/duo-test-record-XXXXXX";
@@ -446,8 +537,10 @@ int main(void)
     RUN(test_identity);
     RUN(test_md);
     RUN(test_md_says_what_differs);
+    RUN(test_md_against_dense);
     RUN(test_csv);
     RUN(test_json);
+    RUN(test_json_against_dense);
     RUN(test_jsonl_file);
     return 0;
 }

@@ -41,10 +41,15 @@ static int same_number(double a, double b)
     return a == b || (isnan(a) && isnan(b));
 }
 
+static int same_question(const struct record *a, const struct record *b)
+{
+    return strcmp(a->task, b->task) == 0 && same_number(a->window, b->window) &&
+           same_number(a->bos, b->bos);
+}
+
 static int same_column(const struct record *a, const struct record *b)
 {
-    return strcmp(a->task, b->task) == 0 && strcmp(a->metric, b->metric) == 0 &&
-           same_number(a->window, b->window) && same_number(a->bos, b->bos);
+    return same_question(a, b) && strcmp(a->metric, b->metric) == 0;
 }
 
 /* Appends the columns of the perplexities (or of all other metrics) that are not there yet. */
@@ -97,6 +102,20 @@ int metric_is_accuracy(const struct record *r)
 int metric_is_perplexity(const struct record *r)
 {
     return strcmp(r->metric, "perplexity") == 0;
+}
+
+int metric_is_divergence(const struct record *r)
+{
+    return strcmp(r->metric, "kl_divergence") == 0 || strcmp(r->metric, "same_top1") == 0;
+}
+
+const struct record *column_sibling(const struct columns *c, size_t cell, const struct record *like,
+                                    const char *metric)
+{
+    for (size_t k = 0; k < c->n; k++)
+        if (strcmp(c->items[k].like->metric, metric) == 0 && same_question(c->items[k].like, like))
+            return c->items[k].of_cell[cell];
+    return NULL;
 }
 
 int column_in_mean(const struct columns *c, const struct column *column)

@@ -32,6 +32,12 @@ void columns_release(struct columns *c);
 /* Accuracies are shares of 1 and shown in per cent. */
 int metric_is_accuracy(const struct record *r);
 int metric_is_perplexity(const struct record *r);
+/* "kl_divergence" and "same_top1": say how far a cell is from the dense one. */
+int metric_is_divergence(const struct record *r);
+
+/* The cell's record of another metric of the same task, window and BOS habit, or NULL. */
+const struct record *column_sibling(const struct columns *c, size_t cell, const struct record *like,
+                                    const char *metric);
 
 /* The column that stands for a task in the mean: acc_norm where the task has it, else acc. */
 int column_in_mean(const struct columns *c, const struct column *column);

@@ -23,16 +23,17 @@ int output_write(const struct records *rs, enum output_format format, const char
  *
  * md: one block per model, protocol, backend, device, dtype and limit: the identity line, one row
  * per cell and one column per task and metric (accuracy in per cent; perplexity as it is), the mean
- * accuracy, then the standard errors as a second table, notes and warnings. The best value of a
- * column among two or more pruned rows carries a star. Valid GitHub markdown, aligned in a
- * terminal.
+ * accuracy, then the standard errors as a second table, where records carry a comparison a third
+ * one against the dense run, notes and warnings. The best value of a column among two or more
+ * pruned rows carries a star. Valid GitHub markdown, aligned in a terminal.
  *
  * csv: a line of names, then one line per record, all fields; RFC 4180 (CRLF, quotes doubled).
  * Unknown is empty; warnings are joined by "; ", samples_ns by a space.
  *
  * json: lm-eval's results file: results.TASK."acc,none", "acc_stderr,none", ..., versions,
- * n-samples, n-shot, higher_is_better, config, git_hash, date. Several cells (pruning recipes,
- * models) become an array "cells" of such objects.
+ * n-samples, n-shot, higher_is_better, config, git_hash, date; and against_dense.TASK.METRIC with
+ * the comparison's fields where there is one. Several cells (pruning recipes, models) become an
+ * array "cells" of such objects.
  *
  * jsonl: record_to_json() and a newline each. */
 int output_render(const struct records *rs, enum output_format format, struct buf *out);

@@ -111,14 +111,21 @@ static void add_result(cJSON *top, const struct record *r)
     set(task, name.data, new_float(r->stderr_));
     set(child(top, "versions"), r->task, new_version(r->version));
     set(child(top, "n-shot"), r->task, cJSON_CreateNumber(0));
-    if (metric_is_accuracy(r) || metric_is_perplexity(r))
+    if (metric_is_accuracy(r) || metric_is_perplexity(r) || metric_is_divergence(r))
         set(child(child(top, "higher_is_better"), r->task), r->metric,
-            cJSON_CreateBool(metric_is_accuracy(r)));
+            cJSON_CreateBool(metric_is_accuracy(r) || strcmp(r->metric, "same_top1") == 0));
     samples = child(child(top, "n-samples"), r->task);
     set(samples, "original", new_count(r->n_total));
     set(samples, "effective", new_count(r->n));
     set(child(top, "data_sha256"), r->task, new_string(r->data_sha256));
     buf_release(&name);
+}
+
+/* Beside lm-eval's members: against_dense.TASK.METRIC holds the fields of the comparison. */
+static void add_paired(cJSON *top, const struct record *r)
+{
+    if (r->baseline)
+        add_group(child(child(child(top, "against_dense"), r->task), r->metric), r, GROUP_PAIRED);
 }
 
 /* A speed record's samples have no place in lm-eval's file: the whole record is kept. */
@@ -181,6 +188,7 @@ static cJSON *new_cell(const struct records *rs, const struct cells *cells, size
         if (cells->of_record[i] != cell)
             continue;
         add_result(top, &rs->items[i]);
+        add_paired(top, &rs->items[i]);
         add_speed(top, &rs->items[i]);
         add_warnings(top, &rs->items[i]);
     }

@@ -114,7 +114,7 @@ static void add_counts(struct buf *out, const struct md_block *k)
         buf_addf(&line, "%s %.0f", r->task, r->n);
         if (!isnan(r->n_total) && r->n_total != r->n)
             buf_addf(&line, " of %.0f", r->n_total);
-        if (!isnan(r->window) && metric_is_perplexity(r))
+        if (!isnan(r->window) && (metric_is_perplexity(r) || metric_is_divergence(r)))
             buf_addf(&line, " windows of %.0f tokens", r->window);
         add_once(&lines, line.data);
     }
@@ -159,6 +159,7 @@ static int any_stderr(const struct md_block *k)
 static void render_block(struct md_block *k, struct buf *out)
 {
     double mean, se;
+    int paired;
 
     cells_init(&k->cells, k->records, k->n);
     columns_init(&k->columns, &k->cells, k->records, k->n);
@@ -174,8 +175,15 @@ static void render_block(struct md_block *k, struct buf *out)
         buf_adds(out, "\nStandard errors of the same:\n\n");
         md_table(k, 1, out);
     }
+    paired = md_paired_table(k, out);
     buf_adds(out, "\nW, A: zeros among weights and activations, asked and measured. Accuracies in "
                   "per cent, _n: acc_norm; wiki2: perplexity. *: best pruned row.\n");
+    if (paired)
+        buf_adds(
+            out,
+            "Against dense: difference in points with its 95 % interval (paired "
+            "bootstrap) or \xc2\xb1 standard error, documents gained and lost, McNemar's exact "
+            "p, *: below 0.05; KL in nats per token.\n");
     if (k->has_mean)
         add_mean_note(out, k);
     add_counts(out, k);

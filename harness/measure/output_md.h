@@ -1,4 +1,4 @@
-/* Between the two files that write `-o md`. */
+/* Between the files that write `-o md`. */
 #ifndef DUO_MEASURE_OUTPUT_MD_H
 #define DUO_MEASURE_OUTPUT_MD_H
 
@@ -16,5 +16,14 @@ struct md_block {
 
 /* Appends the table of values, or (se) of their standard errors. */
 void md_table(const struct md_block *k, int se, struct buf *out);
+
+/* Appends the table against the dense run, a row per cell and accuracy or perplexity that carries a
+ * comparison; returns 0 and appends nothing where there is none. */
+int md_paired_table(const struct md_block *k, struct buf *out);
+
+/* Heads of a column ("wiki2", "piqa_n") and labels of a cell ("duogpt alpha=0.5": the method and
+ * what else tells its cells apart). */
+void md_add_head(struct buf *b, const struct record *r);
+void md_add_label(struct buf *b, const struct md_block *k, const struct record *r);
 
 #endif

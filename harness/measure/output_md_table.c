@@ -13,7 +13,7 @@
 
 #define N_RECIPE_COLS 5 /* method, W %, zeros, A %, zeros */
 
-static void add_head(struct buf *b, const struct record *r)
+void md_add_head(struct buf *b, const struct record *r)
 {
     static const char *const shorts[][2] = {
         {"wikitext2", "wiki2"}, {"hellaswag", "hella"},     {"winogrande", "wino"},
@@ -69,7 +69,7 @@ static int field_varies(const struct md_block *k, const struct record *r,
     return 0;
 }
 
-static void add_label(struct buf *b, const struct md_block *k, const struct record *r)
+void md_add_label(struct buf *b, const struct md_block *k, const struct record *r)
 {
     buf_adds(b, r->method ? r->method : "-");
     for (const struct record_field *f = record_fields; f->name; f++) {
@@ -98,7 +98,7 @@ static void set_recipe(struct table *t, size_t row, const struct md_block *k, si
     const struct record *r = k->cells.first[cell];
     struct buf label = {0};
 
-    add_label(&label, k, r);
+    md_add_label(&label, k, r);
     table_set(t, row, 0, "%s", label.data);
     set_percent(t, row, 1, "%.4g", r->weight_sparsity);
     if (r->nm)
@@ -116,7 +116,7 @@ static void set_value(struct table *t, size_t row, size_t col, const struct reco
     else if (metric_is_accuracy(like))
         table_set(t, row, col, "%.2f", 100 * v);
     else if (metric_is_perplexity(like))
-        table_set(t, row, col, fabs(v) < 1e5 ? "%.2f" : "%.3e", v);
+        table_set(t, row, col, fabs(v) < 1e5 ? "%.3f" : "%.3e", v);
     else
         table_set(t, row, col, "%.5g", v);
 }
@@ -155,7 +155,7 @@ static void set_column(struct table *t, size_t col, const struct md_block *k,
     struct buf head = {0};
 
     if (column)
-        add_head(&head, like);
+        md_add_head(&head, like);
     table_set(t, 0, col, "%s", column ? head.data : "mean");
     for (size_t i = 0; i < k->cells.n; i++) {
         const struct record *r = column ? column->of_cell[i] : NULL;
@@ -173,12 +173,20 @@ static void set_column(struct table *t, size_t col, const struct md_block *k,
     free(v);
 }
 
+/* The divergences have their place in the table against the dense run. */
+static int is_shown(const struct column *c)
+{
+    return !metric_is_divergence(c->like);
+}
+
 void md_table(const struct md_block *k, int se, struct buf *out)
 {
     static const char *const heads[N_RECIPE_COLS] = {"method", "W %", "zeros", "A %", "zeros"};
-    size_t n = N_RECIPE_COLS + k->columns.n + (k->has_mean ? 1 : 0);
+    size_t n = N_RECIPE_COLS + (k->has_mean ? 1 : 0), next = N_RECIPE_COLS;
     struct table t;
 
+    for (size_t i = 0; i < k->columns.n; i++)
+        n += is_shown(&k->columns.items[i]);
     table_init(&t, n);
     table_add_row(&t);
     for (size_t col = 0; col < N_RECIPE_COLS; col++)
@@ -186,7 +194,8 @@ void md_table(const struct md_block *k, int se, struct buf *out)
     for (size_t i = 0; i < k->cells.n; i++)
         set_recipe(&t, table_add_row(&t), k, i);
     for (size_t i = 0; i < k->columns.n; i++)
-        set_column(&t, N_RECIPE_COLS + i, k, &k->columns.items[i], se);
+        if (is_shown(&k->columns.items[i]))
+            set_column(&t, next++, k, &k->columns.items[i], se);
     if (k->has_mean)
         set_column(&t, n - 1, k, NULL, se);
     table_render(&t, 1, out);

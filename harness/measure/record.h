@@ -50,11 +50,19 @@ struct record {
     double bos;        /* 1 or 0: was BOS put before the text or the contexts */
     double n;          /* documents or windows scored */
     double n_total;    /* documents or windows in the set */
-    double tokens;     /* tokens run through the model */
+    double tokens;     /* tokens of all inputs, shared prefixes and resumed parts counted too */
 
-    char *metric; /* acc, acc_norm, perplexity, ... */
+    char *metric; /* acc, acc_norm, perplexity, kl_divergence, same_top1, ... */
     double value;
     double stderr_; /* "stderr" in files: the C library has that name */
+
+    /* Against the dense model on the same documents or windows; measure/paired.h */
+    char *baseline;                     /* run_id of the dense record */
+    double diff, diff_stderr;           /* value - dense value; paired */
+    double diff_low, diff_high;         /* accuracies: 95 % interval, paired bootstrap */
+    double gained, lost, p_value;       /* accuracies: documents, McNemar's exact test */
+    double log_ratio, log_ratio_stderr; /* perplexity: log(value / dense value); paired */
+
     double seconds; /* of the task, the model's loading and pruning not counted */
     char **warnings;
     size_t n_warnings;
@@ -81,9 +89,9 @@ void record_stamp(struct record *r);
 
 /* The first 16 hex digits of SHA-256 over the identity: the lines name="text" or name=number of
  * every known field of the groups MODEL, RECIPE, PLACE and TASK, in the table's order. What is
- * measured (value, stderr, seconds, zeros, warnings), the time and the revision are not part of it,
- * so the same question has the same id again, and a field added later leaves old ids as they are.
- */
+ * measured (value, stderr, seconds, zeros, warnings, the comparison with the dense run), the time
+ * and the revision are not part of it, so the same question has the same id again, and a field
+ * added later leaves old ids as they are. */
 void record_id(const struct record *r, char out[17]);
 
 /* The same over MODEL, RECIPE and PLACE: equal for the tasks and metrics of one cell of a table. */

@@ -19,6 +19,7 @@ enum field_group {
     GROUP_PLACE,  /* protocol, backend, limit */
     GROUP_TASK,   /* the question set and the metric */
     GROUP_RESULT, /* measured */
+    GROUP_PAIRED, /* measured, against the dense model on the same documents */
     GROUP_SPEED,  /* measured, speed records */
 };
 struct record_field {

@@ -57,6 +57,33 @@ void table_star(struct table *t, size_t row, size_t col)
     t->starred[row * t->n_cols + col] = 1;
 }
 
+static int is_empty(const struct table *t, size_t col)
+{
+    for (size_t row = 1; row < t->n_rows; row++)
+        if (t->cells[row * t->n_cols + col])
+            return 0;
+    return 1;
+}
+
+void table_drop_empty(struct table *t)
+{
+    unsigned char *keep = xmalloc(t->n_cols + 1);
+    size_t n = 0, to = 0;
+
+    for (size_t col = 0; col < t->n_cols; col++)
+        n += keep[col] = !is_empty(t, col);
+    for (size_t i = 0; i < t->n_rows * t->n_cols; i++) {
+        if (!keep[i % t->n_cols]) {
+            free(t->cells[i]);
+            continue;
+        }
+        t->cells[to] = t->cells[i];
+        t->starred[to++] = t->starred[i];
+    }
+    t->n_cols = n;
+    free(keep);
+}
+
 static size_t n_code_points(const char *s)
 {
     size_t n = 0;

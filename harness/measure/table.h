@@ -23,6 +23,9 @@ void table_set(struct table *t, size_t row, size_t col, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 void table_star(struct table *t, size_t row, size_t col);
 
+/* Takes out the columns that have nothing below their head. */
+void table_drop_empty(struct table *t);
+
 /* Appends the table. The first n_left columns are left-aligned, the others right-aligned. Widths
  * count code points. */
 void table_render(const struct table *t, size_t n_left, struct buf *out);
