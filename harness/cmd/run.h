@@ -4,6 +4,7 @@
 
 #include "data/calib.h"
 #include "harness/cmd/run_options.h"
+#include "harness/measure/divergence.h"
 #include "harness/measure/evaluate.h"
 #include "harness/measure/record.h"
 
@@ -27,8 +28,10 @@ struct run {
     size_t n_cells;
     struct journal *journal;
     struct session session;
+    struct model dense; /* --divergence: a second model, never pruned, and its session */
+    struct session dense_session;
     struct records records;
-    struct scores *base; /* of the first cell, if it is the baseline: one per task */
+    struct scores *base; /* of the first cell once it is there, if it is the baseline: per task */
 };
 
 /* Opens everything that options name, checks it, reads and tokenises the tasks, and makes the
@@ -37,10 +40,28 @@ struct run {
 int run_open(struct run *r);
 void run_close(struct run *r);
 
-/* Prunes, scores and adds the cell's records. 0 or error(). */
+/* Prunes, scores and adds the cell's records; after the baseline, also compared with it. 0 or
+ * error(). */
 int run_cell(struct run *r, size_t cell);
+
+/* What the options and the cell say to the pruner. */
+struct prune_options run_prune_options(const struct run *r, const struct cell *c);
 
 /* The fields of the groups MODEL, RECIPE and PLACE of a cell's records. */
 void run_identity(const struct run *r, const struct cell *c, struct record *out);
+
+/* Add the records of one task, and of the divergence over text p, to r->records. `cell` has the
+ * identity and the measured zeros. 0 or error(). */
+int run_add_scores(struct run *r, const struct record *cell, size_t task, const struct scores *s);
+int run_add_divergence(struct run *r, const struct record *cell, const struct prepared *p,
+                       const struct divergence *d);
+
+/* Appends the cell's folder name: METHOD-wSPARSITY-aSPARSITY-ID, such as
+ * duogpt-w0.5-a0.5-0123abcd, ID being the first 8 digits of record_cell_id(). */
+void run_cell_name(const struct record *cell, struct buf *out);
+
+/* Writes one task's samples to DIR/CELL/samples_TASK_ID.jsonl. 0 or error(). */
+int run_log_samples(const struct run *r, const struct record *cell, const struct prepared *p,
+                    const struct scores *s);
 
 #endif

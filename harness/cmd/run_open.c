@@ -20,6 +20,8 @@ static int open_model(struct run *r)
         checkpoint_open(&r->checkpoint, o->model) != 0 ||
         tokenizer_open(&r->tokenizer, o->model) != 0)
         return -1;
+    if (o->divergence && divergence_check(r->dev) != 0)
+        return -1;
     if (tokenizer_n_vocab(r->tokenizer) > r->checkpoint.config.n_vocab)
         return error("%s: the tokenizer has %zu ids, config.json says vocab_size %zu", o->model,
                      tokenizer_n_vocab(r->tokenizer), r->checkpoint.config.n_vocab);
@@ -35,7 +37,9 @@ static int open_model(struct run *r)
         return error("--dtype %s: the %s backend does not compute in it; try --dtype auto",
                      dtype_name(dtype), r->dev->ops->name);
     checkpoint_sha256(&r->checkpoint, r->model_sha256);
-    return model_open(&r->model, r->dev, &r->checkpoint, dtype);
+    if (model_open(&r->model, r->dev, &r->checkpoint, dtype) != 0)
+        return -1;
+    return o->divergence ? model_open(&r->dense, r->dev, &r->checkpoint, dtype) : 0;
 }
 
 /* The bytes of a set's file and the SHA-256 over all of the task's files. */
@@ -158,6 +162,8 @@ int run_open(struct run *r)
     if (!r->o.batch_tokens && r->o.window > rows)
         rows = r->o.window;
     session_open(&r->session, &r->model, rows, rows / KV_PAGE + rows / 4 + 64, 0);
+    if (r->o.divergence) /* one window at a time */
+        session_open(&r->dense_session, &r->dense, r->o.window, r->o.window / KV_PAGE + 1, 0);
     return 0;
 }
 
@@ -170,10 +176,12 @@ void run_close(struct run *r)
     }
     free(r->base);
     session_close(&r->session);
+    session_close(&r->dense_session);
     journal_close(r->journal);
     records_release(&r->records);
     calib_release(&r->calib);
     model_close(&r->model);
+    model_close(&r->dense);
     tokenizer_close(r->tokenizer);
     checkpoint_close(&r->checkpoint);
     device_close(r->dev);

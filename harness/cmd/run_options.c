@@ -218,6 +218,13 @@ static int set_baseline(struct run_options *o, const char *s)
     return 0;
 }
 
+static int set_divergence(struct run_options *o, const char *s)
+{
+    (void)s;
+    o->divergence = 1;
+    return 0;
+}
+
 static int set_calib(struct run_options *o, const char *s)
 {
     o->calib = s;
@@ -344,6 +351,8 @@ static int set_quiet(struct run_options *o, const char *s)
 
 /* ---- the table */
 
+#define HELP_INDENT "                           " /* as help() indents */
+
 static const struct option {
     char letter;
     const char *name, *arg, *help;
@@ -365,7 +374,12 @@ static const struct option {
     {0, "act-sparsity", "LIST", "share of each linear's inputs dropped at run time; default 0",
      set_act_sparsities, 0},
     {0, "act-rule", "NAME", "how inputs are dropped: topk (exact, per token)", set_act_rule, 0},
-    {0, "baseline", NULL, "also score the dense model, first", set_baseline, 0},
+    {0, "baseline", NULL, "score the dense model first, and compare every other cell with it",
+     set_baseline, 0},
+    {0, "divergence", NULL,
+     "KL divergence and same-top-1 rate against the dense model, over the\n" HELP_INDENT
+     "windows of wikitext2; with --baseline; keeps a second, dense model",
+     set_divergence, 0},
     {0, "calib", "SPEC", "c4:NxS, c4-joined:NxS, self:NxS or FILE.i32 (N windows of S ids)",
      set_calib, TAKES_CALIB},
     {0, "save-calib", "FILE", "write the calibration ids (.i32) and their provenance",
@@ -393,7 +407,10 @@ static const struct option {
     {'o', "format", "NAME", "md (default), csv, json (lm-eval's form), jsonl (records)", set_format,
      0},
     {0, "out", "FILE", "write there, not to stdout", set_out, 0},
-    {0, "log-samples", "DIR", "one line per document, in lm-eval's form", set_log_samples, 0},
+    {0, "log-samples", "DIR",
+     "one line per document, in lm-eval's form: a folder per cell, such as\n" HELP_INDENT
+     "DIR/duogpt-w0.5-a0.5-0123abcd/samples_TASK_*.jsonl, a file per task",
+     set_log_samples, 0},
     {0, "quiet", NULL, "no progress lines", set_quiet, 0},
 };
 
@@ -470,6 +487,18 @@ static int check_takes(const struct run_options *o, const unsigned char *given)
     return 0;
 }
 
+static int check_divergence(const struct run_options *o)
+{
+    if (!o->divergence)
+        return 0;
+    if (!o->baseline)
+        return error("--divergence compares with the dense model: give --baseline too");
+    for (size_t i = 0; i < o->n_tasks; i++)
+        if (!o->tasks[i])
+            return 0;
+    return error("--divergence runs over the text of wikitext2: add it to -t");
+}
+
 static int apply_defaults(struct run_options *o)
 {
     if (!o->model) {
@@ -536,7 +565,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
     if (!o->n_tasks)
         return error("no tasks: give some with -t, such as -t wikitext2,piqa or -t all");
     demo = !o->model && !o->calib;
-    if (apply_defaults(o) != 0 || check_takes(o, given) != 0)
+    if (check_divergence(o) != 0 || apply_defaults(o) != 0 || check_takes(o, given) != 0)
         return -1;
     if (demo)
         fprintf(stderr, "model: the embedded demo (%s)\n", o->model);

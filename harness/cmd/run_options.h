@@ -26,7 +26,8 @@ struct run_options {
     int order;          /* 1 act, 0 natural, -1 the method's default */
     int lazy_exact;
     size_t block;
-    int baseline; /* the dense model first, and every cell against it */
+    int baseline;   /* the dense model first, and every cell against it */
+    int divergence; /* KL and same-top-1 against the dense model */
     const char *calib;
     const char *save_calib;
     uint64_t seed;

@@ -1,0 +1,189 @@
+/* The records of a cell: who it is, what it gave, how that stands against the dense run. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "harness/cmd/cmd.h"
+#include "harness/cmd/run.h"
+#include "harness/measure/paired.h"
+#include "harness/measure/stats.h"
+
+struct prune_options run_prune_options(const struct run *r, const struct cell *c)
+{
+    const struct run_options *o = &r->o;
+
+    return (struct prune_options){
+        .sparsity = c->sparsity,
+        .nm_n = o->nm_n,
+        .nm_m = o->nm_m,
+        .act_sparsity = c->act_sparsity,
+        .alpha = isnan(o->alpha) ? c->method->alpha : o->alpha,
+        .damp = o->damp,
+        .order_act = o->order >= 0 ? o->order : c->method->order_act,
+        .lazy_exact = o->lazy_exact,
+        .block = o->block,
+    };
+}
+
+static void recipe_fields(const struct run *r, const struct cell *c, struct record *out)
+{
+    const struct run_options *o = &r->o;
+    struct prune_options p = run_prune_options(r, c);
+    unsigned takes = c->method->takes;
+    char nm[32];
+
+    record_set(&out->method, c->method->name);
+    out->weight_sparsity = c->sparsity;
+    out->act_sparsity = c->act_sparsity;
+    if (c->act_sparsity > 0)
+        record_set(&out->act_rule, "topk");
+    if (takes & TAKES_SPARSITY && o->nm_m) {
+        snprintf(nm, sizeof(nm), "%zu:%zu", o->nm_n, o->nm_m);
+        record_set(&out->nm, nm);
+    }
+    if (takes & TAKES_ALPHA)
+        out->alpha = p.alpha;
+    if (takes & TAKES_OBS) {
+        out->damp = p.damp;
+        out->block = (double)p.block;
+        record_set(&out->order, p.order_act ? "act" : "natural");
+        record_set(&out->lazy, p.lazy_exact ? "exact" : "reference");
+    }
+    if (c->method->needs) {
+        record_set(&out->calib, o->calib);
+        record_set(&out->calib_sha256, r->calib.sha256);
+        out->seed = (double)o->seed;
+        record_set(&out->rng, o->python_rng ? "python" : "pcg");
+    }
+}
+
+void run_identity(const struct run *r, const struct cell *c, struct record *out)
+{
+    const struct run_options *o = &r->o;
+
+    record_init(out);
+    record_stamp(out);
+    record_set(&out->git, duo_git);
+    record_set(&out->model, o->model);
+    record_set(&out->model_sha256, r->model_sha256);
+    record_set(&out->tokenizer_sha256, tokenizer_sha256(r->tokenizer));
+    out->n_params = (double)config_n_params(&r->model.config);
+    out->n_linear_params = (double)config_n_linear_params(&r->model.config);
+    recipe_fields(r, c, out);
+    record_set(&out->protocol, o->protocol->name);
+    record_set(&out->backend, r->dev->ops->name);
+    record_set(&out->device, r->dev->ops->describe(r->dev));
+    record_set(&out->dtype, dtype_name(r->model.dtype));
+    if (o->threads)
+        out->threads = o->threads;
+    if (o->limit > 0)
+        out->limit = o->limit;
+}
+
+/* ---- what the cell gave */
+
+/* A property of the question: the same whatever was resumed, shared or batched. */
+static double n_input_tokens(const struct prepared *p)
+{
+    size_t n = p->task ? 0 : p->n * p->window;
+
+    for (size_t i = 0; i < p->n_requests; i++)
+        n += p->requests[i].n_ids - 1;
+    return (double)n;
+}
+
+static void begin(struct record *rec, const struct run *r, const struct record *cell,
+                  const struct prepared *p, const char *metric, struct estimate e)
+{
+    record_copy(rec, cell);
+    record_set(&rec->task, p->name);
+    record_set(&rec->version, p->version);
+    record_set(&rec->data_sha256, p->data_sha256);
+    record_set(&rec->metric, metric);
+    rec->n = (double)p->n;
+    rec->n_total = (double)p->n_total;
+    rec->tokens = n_input_tokens(p);
+    rec->value = e.value;
+    rec->stderr_ = e.se;
+    rec->bos = p->task ? r->o.protocol->bos : p->bos;
+    if (!p->task)
+        rec->window = (double)p->window;
+}
+
+static int end(struct run *r, struct record *rec, double seconds)
+{
+    rec->seconds = seconds;
+    if (records_add(&r->records, rec) == 0)
+        return 0;
+    record_release(rec);
+    return -1;
+}
+
+/* The dense cell came first, so its record is the first one of the task and metric. */
+static void set_baseline(struct record *rec, const struct run *r, const char *metric)
+{
+    for (size_t i = 0; i < r->records.n && !rec->baseline; i++)
+        if (strcmp(r->records.items[i].task, rec->task) == 0 &&
+            strcmp(r->records.items[i].metric, metric) == 0)
+            record_set(&rec->baseline, r->records.items[i].run_id);
+}
+
+static int add_accuracy(struct run *r, const struct record *cell, const struct prepared *p,
+                        const struct scores *s, const char *metric, const double *x,
+                        const double *dense)
+{
+    struct record rec;
+
+    begin(&rec, r, cell, p, metric, stats_mean(x, p->n));
+    if (dense) {
+        set_baseline(&rec, r, metric);
+        paired_accuracy(&rec, dense, x, p->n, r->o.seed);
+    }
+    return end(r, &rec, s->seconds);
+}
+
+static int add_perplexity(struct run *r, const struct record *cell, const struct prepared *p,
+                          const struct scores *s, const double *dense)
+{
+    struct record rec;
+
+    begin(&rec, r, cell, p, "perplexity", stats_perplexity(s->nll, p->n));
+    if (dense) {
+        set_baseline(&rec, r, "perplexity");
+        paired_perplexity(&rec, dense, s->nll, p->n);
+    }
+    return end(r, &rec, s->seconds);
+}
+
+int run_add_scores(struct run *r, const struct record *cell, size_t task, const struct scores *s)
+{
+    const struct prepared *p = &r->tasks[task];
+    const struct scores *dense = r->base ? &r->base[task] : NULL;
+
+    if (!p->task)
+        return add_perplexity(r, cell, p, s, dense ? dense->nll : NULL);
+    if (add_accuracy(r, cell, p, s, "acc", s->acc, dense ? dense->acc : NULL) != 0)
+        return -1;
+    return p->task->metrics & TASK_ACC_NORM ? add_accuracy(r, cell, p, s, "acc_norm", s->acc_norm,
+                                                           dense ? dense->acc_norm : NULL)
+                                            : 0;
+}
+
+static int add_divergence(struct run *r, const struct record *cell, const struct prepared *p,
+                          const struct divergence *d, const char *metric, const double *x)
+{
+    struct record rec;
+
+    begin(&rec, r, cell, p, metric, stats_mean(x, p->n));
+    set_baseline(&rec, r, "perplexity");
+    return end(r, &rec, d->seconds);
+}
+
+int run_add_divergence(struct run *r, const struct record *cell, const struct prepared *p,
+                       const struct divergence *d)
+{
+    return add_divergence(r, cell, p, d, "kl_divergence", d->kl) != 0 ||
+                   add_divergence(r, cell, p, d, "same_top1", d->same_top) != 0
+               ? -1
+               : 0;
+}
