@@ -63,6 +63,9 @@ static int field_varies(const struct md_block *k, const struct record *r,
     for (size_t i = 0; i < k->cells.n; i++) {
         const struct record *o = k->cells.first[i];
 
+        /* No rule: no sparse activations, which the column A says. */
+        if (strcmp(f->name, "act_rule") == 0 && (!o->act_rule || !r->act_rule))
+            continue;
         if (o->method && r->method && strcmp(o->method, r->method) == 0 && !same_field(o, r, f))
             return 1;
     }
