@@ -1,429 +1,28 @@
 /* Strict parsing of the options of eval. */
 #include "harness/cmd/run_options.h"
 
-#include <errno.h>
+#include <assert.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/fetch.h"
-#include "harness/base/buf.h"
 #include "harness/base/error.h"
 #include "harness/base/file.h"
 #include "harness/base/progress.h"
 #include "harness/cmd/cmd.h"
-
-/* ---- values */
-
-static int parse_number(const char *name, const char *s, double min, double max, double *out)
-{
-    char *end;
-    double v = 0;
-
-    errno = 0;
-    v = strtod(s, &end);
-    /* strtod also takes hex, inf, nan and leading white space. */
-    if (*end || end == s || errno || !isfinite(v) || strspn(s, "0123456789.eE+-") != strlen(s))
-        return error("%s: '%s' is not a number", name, s);
-    if (v < min || v > max)
-        return error("%s: %s is not between %g and %g", name, s, min, max);
-    *out = v;
-    return 0;
-}
-
-static int parse_whole(const char *name, const char *s, double min, double max, uint64_t *out)
-{
-    double v = 0;
-
-    if (strspn(s, "0123456789") != strlen(s) || !*s)
-        return error("%s: '%s' is not a whole number", name, s);
-    if (parse_number(name, s, min, max, &v) != 0)
-        return -1;
-    *out = strtoull(s, NULL, 10);
-    return 0;
-}
-
-/* Calls item() for each part of a comma list. */
-static int each_item(const char *list, int (*item)(struct run_options *o, const char *s),
-                     struct run_options *o)
-{
-    char *copy = xstrdup(list), *p = copy;
-    int rc = 0;
-
-    while (p && rc == 0) {
-        char *comma = strchr(p, ',');
-
-        if (comma)
-            *comma++ = 0;
-        rc = item(o, p);
-        p = comma;
-    }
-    free(copy);
-    return rc;
-}
-
-static int full(const char *name, size_t n)
-{
-    return n == MAX_LIST ? error("%s: more than %d values", name, MAX_LIST) : 0;
-}
-
-static int set_model(struct run_options *o, const char *s)
-{
-    o->model = s;
-    return 0;
-}
-
-static int add_task_named(struct run_options *o, const struct task *t)
-{
-    for (size_t i = 0; i < o->n_tasks; i++)
-        if (o->tasks[i] == t)
-            return error("-t: '%s' is there twice", t ? t->name : "wikitext2");
-    if (full("-t", o->n_tasks))
-        return -1;
-    o->tasks[o->n_tasks++] = t;
-    return 0;
-}
-
-static int add_task(struct run_options *o, const char *s)
-{
-    struct buf known = {0};
-    int rc = 0;
-
-    if (strcmp(s, "wikitext2") == 0)
-        return add_task_named(o, NULL);
-    if (task_find(s))
-        return add_task_named(o, task_find(s));
-    if (strcmp(s, "all") == 0) {
-        rc = add_task_named(o, NULL);
-        for (int i = 0; tasks[i] && rc == 0; i++)
-            rc = add_task_named(o, tasks[i]);
-        return rc;
-    }
-    buf_adds(&known, "all, wikitext2");
-    for (int i = 0; tasks[i]; i++)
-        buf_addf(&known, ", %s", tasks[i]->name);
-    rc = error("no task '%s'; known: %s", s, buf_str(&known));
-    buf_release(&known);
-    return rc;
-}
-
-static int set_tasks(struct run_options *o, const char *s)
-{
-    return each_item(s, add_task, o);
-}
-
-static int add_method(struct run_options *o, const char *s)
-{
-    const struct pruner *p = pruner_find(s);
-
-    if (!p || full("--method", o->n_methods))
-        return -1;
-    o->methods[o->n_methods++] = p;
-    return 0;
-}
-
-static int set_methods(struct run_options *o, const char *s)
-{
-    return each_item(s, add_method, o);
-}
-
-static int add_sparsity(struct run_options *o, const char *s)
-{
-    return full("--sparsity", o->n_sparsities) ||
-                   parse_number("--sparsity", s, 0, 0.999, &o->sparsities[o->n_sparsities++])
-               ? -1
-               : 0;
-}
-
-static int set_sparsities(struct run_options *o, const char *s)
-{
-    return each_item(s, add_sparsity, o);
-}
-
-static int add_act_sparsity(struct run_options *o, const char *s)
-{
-    return full("--act-sparsity", o->n_act_sparsities) ||
-                   parse_number("--act-sparsity", s, 0, 0.999,
-                                &o->act_sparsities[o->n_act_sparsities++])
-               ? -1
-               : 0;
-}
-
-static int set_act_sparsities(struct run_options *o, const char *s)
-{
-    return each_item(s, add_act_sparsity, o);
-}
-
-static int set_nm(struct run_options *o, const char *s)
-{
-    if (strspn(s, "0123456789:") != strlen(s) || sscanf(s, "%zu:%zu", &o->nm_n, &o->nm_m) != 2 ||
-        o->nm_n == 0 || o->nm_n >= o->nm_m || o->nm_m > 64)
-        return error("--nm: '%s' is not N:M with 0 < N < M, such as 2:4", s);
-    return 0;
-}
-
-static int set_act_rule(struct run_options *o, const char *s)
-{
-    (void)o;
-    return strcmp(s, "topk") == 0 ? 0 : error("--act-rule: '%s' is not known; known: topk", s);
-}
-
-static int set_alpha(struct run_options *o, const char *s)
-{
-    return parse_number("--alpha", s, 0, 100, &o->alpha);
-}
-
-static int set_damp(struct run_options *o, const char *s)
-{
-    return parse_number("--damp", s, 0, 100, &o->damp);
-}
-
-static int choose(const char *name, const char *s, const char *zero, const char *one, int *out)
-{
-    if (strcmp(s, zero) != 0 && strcmp(s, one) != 0)
-        return error("%s: '%s' is neither %s nor %s", name, s, one, zero);
-    *out = strcmp(s, one) == 0;
-    return 0;
-}
-
-static int set_order(struct run_options *o, const char *s)
-{
-    return choose("--order", s, "natural", "act", &o->order);
-}
-
-static int set_lazy(struct run_options *o, const char *s)
-{
-    return choose("--lazy", s, "reference", "exact", &o->lazy_exact);
-}
-
-static int set_rng(struct run_options *o, const char *s)
-{
-    return choose("--rng", s, "pcg", "python", &o->python_rng);
-}
-
-static int set_block(struct run_options *o, const char *s)
-{
-    uint64_t v = 0;
-
-    if (parse_whole("--block", s, 1, 65536, &v) != 0)
-        return -1;
-    o->block = v;
-    return 0;
-}
-
-static int set_baseline(struct run_options *o, const char *s)
-{
-    (void)s;
-    o->baseline = 1;
-    return 0;
-}
-
-static int set_divergence(struct run_options *o, const char *s)
-{
-    (void)s;
-    o->divergence = 1;
-    return 0;
-}
-
-static int set_calib(struct run_options *o, const char *s)
-{
-    o->calib = s;
-    return 0;
-}
-
-static int set_save_calib(struct run_options *o, const char *s)
-{
-    o->save_calib = s;
-    return 0;
-}
-
-static int set_seed(struct run_options *o, const char *s)
-{
-    return parse_whole("--seed", s, 0, 9007199254740992.0, &o->seed);
-}
-
-static int set_backend(struct run_options *o, const char *s)
-{
-    o->backend = s;
-    return 0;
-}
-
-static int set_dtype(struct run_options *o, const char *s)
-{
-    static const char *const known[] = {"auto", "f32", "f16", "bf16"};
-
-    o->dtype = s;
-    for (int i = 0; i < 4; i++)
-        if (strcmp(known[i], s) == 0)
-            return 0;
-    return error("--dtype: '%s' is not known; known: auto, f32, f16, bf16", s);
-}
-
-static int set_threads(struct run_options *o, const char *s)
-{
-    uint64_t v = 0;
-
-    if (parse_whole("--threads", s, 1, 1024, &v) != 0)
-        return -1;
-    o->threads = (int)v;
-    return 0;
-}
-
-static int set_batch_tokens(struct run_options *o, const char *s)
-{
-    uint64_t v = 0;
-
-    if (strcmp(s, "auto") == 0)
-        return 0;
-    if (parse_whole("--batch-tokens", s, 1, 1 << 24, &v) != 0)
-        return -1;
-    o->batch_tokens = v;
-    return 0;
-}
-
-static int set_limit(struct run_options *o, const char *s)
-{
-    if (parse_number("--limit", s, 0, 1e12, &o->limit) != 0)
-        return -1;
-    if (o->limit <= 0 || (o->limit >= 1 && o->limit != floor(o->limit)))
-        return error("--limit: %s is neither a number of documents nor a share below 1", s);
-    return 0;
-}
-
-static int set_protocol(struct run_options *o, const char *s)
-{
-    o->protocol = protocol_find(s);
-    return o->protocol ? 0 : -1;
-}
-
-static int set_window(struct run_options *o, const char *s)
-{
-    uint64_t v = 0;
-
-    if (parse_whole("--window", s, 2, 1 << 24, &v) != 0)
-        return -1;
-    o->window = v;
-    return 0;
-}
-
-static int set_no_bos(struct run_options *o, const char *s)
-{
-    (void)s;
-    o->no_bos = 1;
-    return 0;
-}
-
-static int set_data(struct run_options *o, const char *s)
-{
-    o->data_dir = s;
-    return 0;
-}
-
-static int set_resume(struct run_options *o, const char *s)
-{
-    o->resume = s;
-    return 0;
-}
-
-static int set_format(struct run_options *o, const char *s)
-{
-    return output_format_parse(s, &o->format);
-}
-
-static int set_out(struct run_options *o, const char *s)
-{
-    o->out = s;
-    return 0;
-}
-
-static int set_log_samples(struct run_options *o, const char *s)
-{
-    o->log_samples = s;
-    return 0;
-}
-
-static int set_quiet(struct run_options *o, const char *s)
-{
-    (void)s;
-    o->quiet = 1;
-    return 0;
-}
-
-/* ---- the table */
-
-#define HELP_INDENT "                           " /* as help() indents */
-
-static const struct option {
-    char letter;
-    const char *name, *arg, *help;
-    int (*set)(struct run_options *o, const char *value);
-    unsigned takes; /* given: some method must take it (enum pruner_takes) */
-} options[] = {
-    {'m', "model", "DIR", "Hugging Face folder, or org/name once fetched; default: the demo",
-     set_model, 0},
-    {'t', "tasks", "LIST", "comma list: wikitext2, piqa, ..., or all (see duo list tasks)",
-     set_tasks, 0},
-    {0, "data", "DIR", "the data sets' folder; default: what duo fetch fetched", set_data, 0},
-    {0, NULL, NULL, "pruning", NULL, 0},
-    {0, "method", "LIST", "dense, magnitude, wanda, sparsegpt, duogpt; default dense", set_methods,
-     0},
-    {0, "sparsity", "LIST", "share of zero weights in every linear, such as 0.5", set_sparsities,
-     TAKES_SPARSITY},
-    {0, "nm", "N:M", "N zeros in every M consecutive weights of a row instead", set_nm,
-     TAKES_SPARSITY},
-    {0, "act-sparsity", "LIST", "share of each linear's inputs dropped at run time; default 0",
-     set_act_sparsities, 0},
-    {0, "act-rule", "NAME", "how inputs are dropped: topk (exact, per token)", set_act_rule, 0},
-    {0, "baseline", NULL, "score the dense model first, and compare every other cell with it",
-     set_baseline, 0},
-    {0, "divergence", NULL,
-     "KL divergence and same-top-1 rate against the dense model, over the\n" HELP_INDENT
-     "windows of wikitext2; with --baseline; keeps a second, dense model",
-     set_divergence, 0},
-    {0, "calib", "SPEC", "c4:NxS, c4-joined:NxS, self:NxS or FILE.i32 (N windows of S ids)",
-     set_calib, TAKES_CALIB},
-    {0, "save-calib", "FILE", "write the calibration ids (.i32) and their provenance",
-     set_save_calib, TAKES_CALIB},
-    {0, "seed", "N", "of everything random; default 0", set_seed, 0},
-    {0, "rng", "NAME", "pcg (default), or python for published c4 sets", set_rng, TAKES_CALIB},
-    {0, "alpha", "X", "weight of the residual's correction; default 0.125", set_alpha, TAKES_ALPHA},
-    {0, "damp", "X", "damping, times the mean diagonal; default 0.01", set_damp, TAKES_OBS},
-    {0, "order", "NAME", "columns: act (by input norm) or natural", set_order, TAKES_OBS},
-    {0, "lazy", "NAME", "lazy update: exact (default) or reference", set_lazy, TAKES_OBS},
-    {0, "block", "N", "columns per block; default 128", set_block, TAKES_OBS},
-    {0, NULL, NULL, "running", NULL, 0},
-    {0, "protocol", "NAME", "lmeval-0.4 (default) or lmeval-0.4.9.2", set_protocol, 0},
-    {0, "limit", "K|F", "first K documents or windows, or the share F < 1", set_limit, 0},
-    {0, "window", "S", "ids per perplexity window; default 2048", set_window, 0},
-    {0, "no-bos", NULL, "perplexity without BOS at the start of the text", set_no_bos, 0},
-    {0, "backend", "NAME", "cpu, cuda, or auto (default)", set_backend, 0},
-    {0, "dtype", "NAME", "auto (default), f32, f16, bf16", set_dtype, 0},
-    {0, "threads", "N", "CPU threads; default: all", set_threads, 0},
-    {0, "batch-tokens", "N", "tokens per forward pass; default auto; scores do not depend on it",
-     set_batch_tokens, 0},
-    {0, "resume", "FILE", "journal: keep raw results here, take those that are there", set_resume,
-     0},
-    {0, NULL, NULL, "output", NULL, 0},
-    {'o', "format", "NAME", "md (default), csv, json (lm-eval's form), jsonl (records)", set_format,
-     0},
-    {0, "out", "FILE", "write there, not to stdout", set_out, 0},
-    {0, "log-samples", "DIR",
-     "one line per document, in lm-eval's form: a folder per cell, such as\n" HELP_INDENT
-     "DIR/duogpt-w0.5-a0.5-0123abcd/samples_TASK_*.jsonl, a file per task",
-     set_log_samples, 0},
-    {0, "quiet", NULL, "no progress lines", set_quiet, 0},
-};
-
-#define N_OPTIONS (sizeof(options) / sizeof(options[0]))
+#include "harness/cmd/run_options_table.h"
 
 static void help(const char *command)
 {
-    printf("usage: duo %s -t LIST [-m DIR] [OPTION...]\n\n"
-           "Prunes the model in memory (its files are never written), scores it and prints a table.\n"
-           "Lists of methods and sparsities run every combination.\n\n",
-           command);
-    for (size_t i = 0; i < N_OPTIONS; i++) {
-        const struct option *p = &options[i];
+    printf(
+        "usage: duo %s -t LIST [-m DIR] [OPTION...]\n\n"
+        "Prunes the model in memory (its files are never written), scores it and prints a table.\n"
+        "Lists of methods and sparsities run every combination.\n\n",
+        command);
+    for (size_t i = 0; i < n_run_options; i++) {
+        const struct run_option *p = &run_option_table[i];
         char left[64];
 
         if (!p->name) {
@@ -431,7 +30,7 @@ static void help(const char *command)
             continue;
         }
         snprintf(left, sizeof(left), "%s%c%s--%s%s%s", p->letter ? "-" : "  ",
-                 p->letter ? p->letter : ' ', p->letter ? ", " : "", p->name, p->arg ? " " : "",
+                 p->letter ? p->letter : ' ', p->letter ? ", " : " ", p->name, p->arg ? " " : "",
                  p->arg ? p->arg : "");
         printf("  %-24s %s\n", left, p->help);
     }
@@ -443,11 +42,11 @@ static void help(const char *command)
 }
 
 /* The option that argv[i] names ("-m", "--model", "--model=X"), its value in *value. */
-static const struct option *match(const char *arg, const char **value)
+static const struct run_option *match(const char *arg, const char **value)
 {
     *value = NULL;
-    for (size_t i = 0; i < N_OPTIONS; i++) {
-        const struct option *p = &options[i];
+    for (size_t i = 0; i < n_run_options; i++) {
+        const struct run_option *p = &run_option_table[i];
         size_t n = p->name ? strlen(p->name) : 0;
 
         if (!p->name)
@@ -471,9 +70,9 @@ static int check_takes(const struct run_options *o, const unsigned char *given)
 
     for (size_t i = 0; i < o->n_methods; i++)
         any |= o->methods[i]->takes;
-    for (size_t i = 0; i < N_OPTIONS; i++)
-        if (given[i] && options[i].takes && !(any & options[i].takes))
-            return error("--%s does not apply to %s%s", options[i].name,
+    for (size_t i = 0; i < n_run_options; i++)
+        if (given[i] && run_option_table[i].takes && !(any & run_option_table[i].takes))
+            return error("--%s does not apply to %s%s", run_option_table[i].name,
                          o->n_methods == 1 ? "method " : "any of the methods given",
                          o->n_methods == 1 ? o->methods[0]->name : "");
     if (any & TAKES_CALIB && !o->calib)
@@ -534,15 +133,22 @@ static int apply_defaults(struct run_options *o)
 
 int run_options_parse(struct run_options *o, int argc, char **argv)
 {
-    unsigned char given[N_OPTIONS] = {0};
+    unsigned char given[MAX_OPTIONS] = {0};
     int demo;
 
-    *o = (struct run_options){.alpha = NAN, .damp = 0.01, .order = -1, .lazy_exact = 1,
-                              .block = 128, .protocol = protocols[0], .window = 2048,
-                              .backend = "auto", .dtype = "auto"};
+    assert(n_run_options <= MAX_OPTIONS);
+    *o = (struct run_options){.alpha = NAN,
+                              .damp = 0.01,
+                              .order = -1,
+                              .lazy_exact = 1,
+                              .block = 128,
+                              .protocol = protocols[0],
+                              .window = 2048,
+                              .backend = "auto",
+                              .dtype = "auto"};
     for (int i = 1; i < argc; i++) {
         const char *value;
-        const struct option *p = match(argv[i], &value);
+        const struct run_option *p = match(argv[i], &value);
 
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             help(argv[0]);
@@ -557,7 +163,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
                 return error("--%s needs a value (%s)", p->name, p->arg);
             value = argv[++i];
         }
-        if (given[p - options]++)
+        if (given[p - run_option_table]++)
             return error("--%s is given twice", p->name);
         if (p->set(o, value) != 0)
             return -1;

@@ -39,7 +39,7 @@ struct run_options {
     double limit;        /* 0: all */
     const struct protocol *protocol;
     size_t window;
-    int no_bos; /* perplexity without BOS at the start */
+    int no_bos;         /* perplexity without BOS at the start */
     const char *resume; /* journal file, or NULL */
 
     enum output_format format;
