@@ -7,6 +7,7 @@
 #include "data/manifest.h"
 #include "data/sources.h"
 #include "harness/base/error.h"
+#include "harness/base/file.h"
 #include "harness/base/sha256.h"
 #include "harness/cmd/run.h"
 
@@ -121,7 +122,7 @@ static void add_cell(struct run *r, const struct pruner *m, double sparsity, dou
 }
 
 /* The product of the lists; a method that takes no sparsity appears once. */
-static void list_cells(struct run *r)
+static int list_cells(struct run *r)
 {
     const struct run_options *o = &r->o;
 
@@ -136,16 +137,34 @@ static void list_cells(struct run *r)
                     share = (double)o->nm_n / (double)o->nm_m;
                 if (!(o->methods[m]->takes & TAKES_SPARSITY))
                     share = 0;
-                if (r->n_cells < MAX_LIST * MAX_LIST)
-                    add_cell(r, o->methods[m], share, o->act_sparsities[a]);
+                if (r->n_cells == MAX_LIST * MAX_LIST)
+                    return error("the lists' product has more than %d cells", MAX_LIST * MAX_LIST);
+                add_cell(r, o->methods[m], share, o->act_sparsities[a]);
             }
+    return 0;
+}
+
+/* What is written at the end can be written. */
+static int check_outputs(const struct run_options *o)
+{
+    const char *const paths[] = {o->out, o->save_calib};
+    struct atomic_file a;
+
+    for (int i = 0; i < 2; i++) {
+        if (paths[i] && atomic_file_open(&a, paths[i]) != 0)
+            return -1;
+        if (paths[i])
+            atomic_file_abort(&a);
+    }
+    return o->log_samples ? dir_make(o->log_samples) : 0;
 }
 
 int run_open(struct run *r)
 {
     size_t rows;
 
-    if (open_model(r) != 0)
+    if (list_cells(r) != 0 || check_outputs(&r->o) != 0 || run_options_locate(&r->o) != 0 ||
+        open_model(r) != 0)
         return -1;
     for (size_t i = 0; i < r->o.n_tasks; i++) {
         const struct task *t = r->o.tasks[i];
@@ -157,7 +176,6 @@ int run_open(struct run *r)
         return -1;
     if (r->o.resume && journal_open(&r->journal, r->o.resume) != 0)
         return -1;
-    list_cells(r);
     rows = r->o.batch_tokens ? r->o.batch_tokens : 2048;
     if (!r->o.batch_tokens && r->o.window > rows)
         rows = r->o.window;

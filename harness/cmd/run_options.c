@@ -98,20 +98,30 @@ static int check_divergence(const struct run_options *o)
     return error("--divergence runs over the text of wikitext2: add it to -t");
 }
 
-static int apply_defaults(struct run_options *o)
+static void apply_defaults(struct run_options *o)
 {
-    if (!o->model) {
+    o->demo = !o->model;
+    if (o->demo && !o->calib)
+        o->calib = "self:64x512";
+    if (!o->n_methods)
+        o->methods[o->n_methods++] = pruners[0];
+    if (!o->n_act_sparsities)
+        o->act_sparsities[o->n_act_sparsities++] = 0;
+}
+
+int run_options_locate(struct run_options *o)
+{
+    if (o->demo) {
         char *demo = demo_dir();
 
         if (!demo)
             return error("no model: give one with -m DIR (the embedded demo is not here)");
-        o->demo = 1;
         o->model = path_join(demo, "model");
         if (!o->data_dir)
             o->data_dir = xstrdup(demo);
-        if (!o->calib)
-            o->calib = "self:64x512";
         free(demo);
+        if (!o->quiet)
+            fprintf(stderr, "model: the embedded demo (%s)\n", o->model);
     } else if (!dir_exists(o->model) && strchr(o->model, '/')) {
         char *found;
 
@@ -124,17 +134,12 @@ static int apply_defaults(struct run_options *o)
         if (!o->data_dir)
             return -1;
     }
-    if (!o->n_methods)
-        o->methods[o->n_methods++] = pruners[0];
-    if (!o->n_act_sparsities)
-        o->act_sparsities[o->n_act_sparsities++] = 0;
     return 0;
 }
 
 int run_options_parse(struct run_options *o, int argc, char **argv)
 {
     unsigned char given[MAX_OPTIONS] = {0};
-    int demo;
 
     assert(n_run_options <= MAX_OPTIONS);
     *o = (struct run_options){.alpha = NAN,
@@ -170,11 +175,9 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
     }
     if (!o->n_tasks)
         return error("no tasks: give some with -t, such as -t wikitext2,piqa or -t all");
-    demo = !o->model && !o->calib;
-    if (check_divergence(o) != 0 || apply_defaults(o) != 0 || check_takes(o, given) != 0)
+    apply_defaults(o);
+    if (check_divergence(o) != 0 || check_takes(o, given) != 0)
         return -1;
-    if (demo)
-        fprintf(stderr, "model: the embedded demo (%s)\n", o->model);
     progress_quiet(o->quiet);
     return 0;
 }
