@@ -152,8 +152,11 @@ static int set_act_sparsities(struct run_options *o, const char *s)
 
 static int set_nm(struct run_options *o, const char *s)
 {
-    if (strspn(s, "0123456789:") != strlen(s) || sscanf(s, "%zu:%zu", &o->nm_n, &o->nm_m) != 2 ||
-        o->nm_n == 0 || o->nm_n >= o->nm_m || o->nm_m > 64)
+    int end = 0;
+
+    if (strspn(s, "0123456789:") != strlen(s) ||
+        sscanf(s, "%2zu:%2zu%n", &o->nm_n, &o->nm_m, &end) != 2 || s[end] || o->nm_n == 0 ||
+        o->nm_n >= o->nm_m || o->nm_m > 64)
         return error("--nm: '%s' is not N:M with 0 < N < M, such as 2:4", s);
     return 0;
 }
