@@ -450,6 +450,22 @@ static int with_data(struct sweep *w, const int32_t *ids)
     return rc;
 }
 
+/* N:M groups must not be cut off by the end of a row, or of a block. */
+static int check_nm(const struct model *m, const struct pruner *method,
+                    const struct prune_options *o)
+{
+    if (!o->nm_m || !(method->takes & TAKES_SPARSITY))
+        return 0;
+    for (int g = 0; g < N_GROUPS; g++)
+        if (group_width(m, g) % o->nm_m)
+            return error("%zu:%zu: rows of %zu weights are no whole number of groups of %zu",
+                         o->nm_n, o->nm_m, group_width(m, g), o->nm_m);
+    if (method->takes & TAKES_OBS && o->block % o->nm_m)
+        return error("%zu:%zu: blocks of %zu columns are no whole number of groups of %zu", o->nm_n,
+                     o->nm_m, o->block, o->nm_m);
+    return 0;
+}
+
 int sweep_prune(struct model *m, const struct pruner *method, const struct prune_options *o,
                 const int32_t *ids, size_t n_windows, size_t window, struct sweep_times *times)
 {
@@ -459,7 +475,9 @@ int sweep_prune(struct model *m, const struct pruner *method, const struct prune
     int rc;
 
     w.clock = start;
-    if (!method->needs) {
+    if (check_nm(m, method, o) != 0) {
+        rc = -1;
+    } else if (!method->needs) {
         rc = without_data(&w);
     } else {
         w.per_chunk = window < CHUNK_ROWS ? CHUNK_ROWS / window : 1;
