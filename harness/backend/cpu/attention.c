@@ -12,9 +12,9 @@
 #include "harness/backend/cpu/cpu.h"
 #include "harness/backend/cpu/vec.h"
 
-#define TILE 6                 /* queries per register tile: 12 accumulators of 8 lanes */
-#define BLOCK (8 * TILE)       /* queries that pass over a chunk while it is in cache */
-#define CHUNK (4 * KV_PAGE)    /* keys per softmax step */
+#define TILE 6              /* queries per register tile: 12 accumulators of 8 lanes */
+#define BLOCK (8 * TILE)    /* queries that pass over a chunk while it is in cache */
+#define CHUNK (4 * KV_PAGE) /* keys per softmax step */
 
 void cpu_rope(struct device *dev, struct tensor qkv, struct attention_shape shape,
               struct tensor cos_sin, const int32_t *positions)
@@ -45,8 +45,8 @@ void cpu_kv_write(struct device *dev, struct kv_layer kv, struct tensor qkv,
 
 #pragma omp parallel for num_threads(cpu_threads(dev))
     for (size_t i = 0; i < b->n_copies; i++) {
-        const float *k = (const float *)qkv.data + (size_t)b->copy_row[i] * qkv.cols +
-                         shape.n_heads * d;
+        const float *k =
+            (const float *)qkv.data + (size_t)b->copy_row[i] * qkv.cols + shape.n_heads * d;
         size_t page = (size_t)b->copy_slot[i] / KV_PAGE, at = (size_t)b->copy_slot[i] % KV_PAGE;
 
         for (size_t g = 0; g < nkv; g++) {
@@ -80,19 +80,21 @@ static void page_scores(float *s, const float *const q[TILE], const float *k, si
     }
 }
 
-/* o_i[0..16) = o_i * scale_i + sum_{key < n} p_i,key v_key[0..16); v rows have stride d. */
-static void page_values(float *o, size_t d, const float *p, const float *scale, const float *v,
-                        size_t n)
-{
-    v8f acc[TILE][2];
+/* The pages of one chunk's values (one head): n keys in all. */
+struct chunk_values {
+    const float *page[CHUNK / KV_PAGE];
+    size_t n;
+};
 
-#pragma GCC unroll 6
-    for (int i = 0; i < TILE; i++) {
-        acc[i][0] = v8_load(o + (size_t)i * d) * scale[i];
-        acc[i][1] = v8_load(o + (size_t)i * d + 8) * scale[i];
-    }
-    for (size_t key = 0; key < n; key++) {
-        v8f v0 = v8_load(v + key * d), v1 = v8_load(v + key * d + 8);
+/* o_i[0..16) = o_i * scale_i + sum_key p_i,key v_key[0..16), the first of 16 dimensions being j. */
+static void add_values(float *o, size_t d, size_t j, const float *p, const float *scale,
+                       const struct chunk_values *v)
+{
+    v8f acc[TILE][2] = {{{0}}};
+
+    for (size_t key = 0; key < v->n; key++) {
+        const float *row = v->page[key / KV_PAGE] + key % KV_PAGE * d + j;
+        v8f v0 = v8_load(row), v1 = v8_load(row + 8);
 
 #pragma GCC unroll 6
         for (int i = 0; i < TILE; i++) {
@@ -100,23 +102,26 @@ static void page_values(float *o, size_t d, const float *p, const float *scale, 
             acc[i][1] += v1 * p[(size_t)i * CHUNK + key];
         }
     }
+#pragma GCC unroll 6
     for (int i = 0; i < TILE; i++) {
-        v8_store(o + (size_t)i * d, acc[i][0]);
-        v8_store(o + (size_t)i * d + 8, acc[i][1]);
+        float *to = o + (size_t)i * d + j;
+
+        v8_store(to, v8_load(to) * scale[i] + acc[i][0]);
+        v8_store(to + 8, v8_load(to + 8) * scale[i] + acc[i][1]);
     }
 }
 
 /* The dimensions past the last multiple of 16, in the same order of additions. */
-static void page_values_tail(float *o, size_t d, size_t first, const float *p, const float *scale,
-                             const float *v, size_t n)
+static void add_values_tail(float *o, size_t d, size_t first, const float *p, const float *scale,
+                            const struct chunk_values *v)
 {
-    for (int i = 0; i < TILE; i++)
+    for (size_t i = 0; i < TILE; i++)
         for (size_t j = first; j < d; j++) {
-            float a = o[(size_t)i * d + j] * scale[i];
+            float a = 0;
 
-            for (size_t key = 0; key < n; key++)
-                a += v[key * d + j] * p[(size_t)i * CHUNK + key];
-            o[(size_t)i * d + j] = a;
+            for (size_t key = 0; key < v->n; key++)
+                a += v->page[key / KV_PAGE][key % KV_PAGE * d + j] * p[i * CHUNK + key];
+            o[i * d + j] = o[i * d + j] * scale[i] + a;
         }
 }
 
@@ -163,27 +168,27 @@ static void tile_chunk(struct tile_state *t, const float *k, const float *v, con
                        size_t page_stride, size_t at, size_t d)
 {
     float s[TILE * CHUNK], scale[TILE];
-    size_t end = t->pos[TILE - 1] + 1 - at, n = end < CHUNK ? end : CHUNK;
-    const float one[TILE] = {1, 1, 1, 1, 1, 1};
+    size_t end = t->pos[TILE - 1] + 1 - at, j = 0;
+    struct chunk_values values = {.n = end < CHUNK ? end : CHUNK};
 
-    for (size_t p = 0; p * KV_PAGE < n; p++)
-        page_scores(s + p * KV_PAGE, t->q, k + (size_t)pages[at / KV_PAGE + p] * page_stride, d);
-    for (int i = 0; i < TILE; i++)
-        scale[i] = at > t->pos[i] ? 1
-                                  : softmax_step(s + i * CHUNK, at, t->pos[i],
-                                                 1.0f / sqrtf((float)d), &t->max[i], &t->sum[i]);
-    for (int i = 0; i < TILE; i++)
-        if (at > t->pos[i])
-            memset(s + i * CHUNK, 0, CHUNK * sizeof(float));
-    for (size_t p = 0; p * KV_PAGE < n; p++) {
-        const float *vp = v + (size_t)pages[at / KV_PAGE + p] * page_stride;
-        size_t keys = n - p * KV_PAGE < KV_PAGE ? n - p * KV_PAGE : KV_PAGE, j = 0;
+    for (size_t p = 0; p * KV_PAGE < values.n; p++) {
+        size_t page = (size_t)pages[at / KV_PAGE + p] * page_stride;
 
-        for (; j + 16 <= d; j += 16)
-            page_values(t->o + j, d, s + p * KV_PAGE, p ? one : scale, vp + j, keys);
-        if (j < d)
-            page_values_tail(t->o, d, j, s + p * KV_PAGE, p ? one : scale, vp, keys);
+        values.page[p] = v + page;
+        page_scores(s + p * KV_PAGE, t->q, k + page, d);
     }
+    for (int i = 0; i < TILE; i++) {
+        scale[i] = 1;
+        if (at <= t->pos[i])
+            scale[i] = softmax_step(s + i * CHUNK, at, t->pos[i], 1.0f / sqrtf((float)d),
+                                    &t->max[i], &t->sum[i]);
+        else
+            memset(s + i * CHUNK, 0, CHUNK * sizeof(float));
+    }
+    for (; j + 16 <= d; j += 16)
+        add_values(t->o, d, j, s, scale, &values);
+    if (j < d)
+        add_values_tail(t->o, d, j, s, scale, &values);
 }
 
 static void tile_begin(struct tile_state *t, const float *q, size_t stride, size_t pos, size_t n,

@@ -77,17 +77,20 @@ void cpu_sgemm(int a_transposed, int b_transposed, size_t m, size_t n, size_t k,
                const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
                size_t ldc);
 
-/* Rows per group within which OpenBLAS treats every row alike: a product over a multiple of
- * CPU_ROW_GROUP rows gives each row the same bits wherever it stands. */
-#define CPU_ROW_GROUP 96
-
-/* out[0 .. n_rows) (row stride ldo) = x W^T for n_rows <= rows of the scratch, one thread; rows are
- * padded to CPU_ROW_GROUP with the zeros of scratch. */
-struct cpu_pad {
-    float *x, *out; /* CPU_ROW_GROUP x k, CPU_ROW_GROUP x n */
+/* Packed copies of a task's operands; zeroed to begin with, one per thread. */
+struct cpu_scratch {
+    float *x, *w;
+    size_t n_x, n_w;
 };
-void cpu_rows_times(const float *x, size_t n_rows, size_t k, const float *w, size_t n, float beta,
-                    float *out, size_t ldo, struct cpu_pad *pad);
+void cpu_scratch_release(struct cpu_scratch *s);
+
+/* out (n_rows x n, row stride ldo) = or += x (n_rows x k) W^T (W: n x k), on the calling thread. A
+ * row's bits depend on its row of x alone; a column's on its row of W. */
+void cpu_rows_times(const float *x, size_t n_rows, size_t k, const float *w, size_t n, float *out,
+                    size_t ldo, int accumulate, struct cpu_scratch *s);
+
+/* Rows of x that a thread takes at a time: enough tasks for all threads, bounded memory. */
+size_t cpu_rows_per_task(size_t n_rows, size_t k, int n_threads);
 
 /* In-place rule on one row; adds the zeros to *n_zero. */
 void cpu_apply_rule(float *x, size_t n, const struct act_rule *rule, uint64_t *n_zero);

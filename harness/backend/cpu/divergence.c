@@ -7,6 +7,7 @@
 #include "harness/backend/cpu/cpu.h"
 
 #define SLICE 512 /* columns of logits at a time: fixed places, so that bits are fixed */
+#define MAX_ROWS 384
 
 /* One model's softmax over the slices seen so far. */
 struct side {
@@ -51,7 +52,7 @@ static void row_slice(struct row_state *st, const float *a, const float *b, size
 /* Per thread: logits of both models for a tile of rows. */
 struct scratch {
     float *a, *b;
-    struct cpu_pad pad_a, pad_b;
+    struct cpu_scratch scratch_a, scratch_b;
 };
 
 static void tile_divergence(double *kl, int32_t *same_top, struct tensor xa, struct tensor head_a,
@@ -65,10 +66,10 @@ static void tile_divergence(double *kl, int32_t *same_top, struct tensor xa, str
     for (size_t c = 0; c < head_a.rows; c += SLICE) {
         size_t n = head_a.rows - c < SLICE ? head_a.rows - c : SLICE;
 
-        cpu_rows_times(xa.data, xa.rows, ha, (const float *)head_a.data + c * ha, n, 0, s->a, n,
-                       &s->pad_a);
-        cpu_rows_times(xb.data, xb.rows, hb, (const float *)head_b.data + c * hb, n, 0, s->b, n,
-                       &s->pad_b);
+        cpu_rows_times(xa.data, xa.rows, ha, (const float *)head_a.data + c * ha, n, s->a, n, 0,
+                       &s->scratch_a);
+        cpu_rows_times(xb.data, xb.rows, hb, (const float *)head_b.data + c * hb, n, s->b, n, 0,
+                       &s->scratch_b);
         for (size_t r = 0; r < xa.rows; r++)
             row_slice(&st[r], s->a + r * n, s->b + r * n, c, n);
     }
@@ -84,10 +85,9 @@ static void tile_divergence(double *kl, int32_t *same_top, struct tensor xa, str
 void cpu_divergence(struct device *dev, double *kl, int32_t *same_top, struct tensor xa,
                     struct tensor head_a, struct tensor xb, struct tensor head_b)
 {
-    size_t groups = (xa.rows + CPU_ROW_GROUP - 1) / CPU_ROW_GROUP;
-    size_t threads = (size_t)cpu_threads(dev), per = (groups + threads - 1) / threads;
-    size_t tile = (per < 4 ? per : 4) * CPU_ROW_GROUP;
+    size_t tile = cpu_rows_per_task(xa.rows, xa.cols, cpu_threads(dev));
 
+    tile = tile < MAX_ROWS ? tile : MAX_ROWS;
     if (xa.rows == 0)
         return;
 #pragma omp parallel num_threads(cpu_threads(dev))
@@ -104,10 +104,8 @@ void cpu_divergence(struct device *dev, double *kl, int32_t *same_top, struct te
             tile_divergence(kl + r, same_top + r, tensor_rows(xa, r, n), head_a,
                             tensor_rows(xb, r, n), head_b, &s);
         }
-        free(s.pad_a.x);
-        free(s.pad_a.out);
-        free(s.pad_b.x);
-        free(s.pad_b.out);
+        cpu_scratch_release(&s.scratch_a);
+        cpu_scratch_release(&s.scratch_b);
         free(s.a);
         free(s.b);
     }

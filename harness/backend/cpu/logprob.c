@@ -8,6 +8,8 @@
 
 #define SLICE 512 /* columns of logits at a time: fixed places, so that bits are fixed */
 
+#define MAX_ROWS 384
+
 /* Running state of one row's softmax over the slices seen so far. */
 struct row_state {
     double sum; /* of exp(logit - max) */
@@ -63,7 +65,7 @@ static void row_slice(struct row_state *st, const float *x, size_t first, size_t
 
 static void tile_logprob(double *logprob, int32_t *is_top, const float *x, size_t n_rows,
                          struct tensor head, const int32_t *target, float *logits,
-                         struct cpu_pad *pad)
+                         struct cpu_scratch *scratch)
 {
     struct row_state *st = xcalloc(n_rows, sizeof(*st));
     size_t h = head.cols;
@@ -73,7 +75,7 @@ static void tile_logprob(double *logprob, int32_t *is_top, const float *x, size_
     for (size_t c = 0; c < head.rows; c += SLICE) {
         size_t n = head.rows - c < SLICE ? head.rows - c : SLICE;
 
-        cpu_rows_times(x, n_rows, h, (const float *)head.data + c * h, n, 0, logits, n, pad);
+        cpu_rows_times(x, n_rows, h, (const float *)head.data + c * h, n, logits, n, 0, scratch);
         for (size_t r = 0; r < n_rows; r++)
             row_slice(&st[r], logits + r * n, c, n, (size_t)target[r]);
     }
@@ -87,23 +89,21 @@ static void tile_logprob(double *logprob, int32_t *is_top, const float *x, size_
 void cpu_logprob(struct device *dev, double *logprob, int32_t *is_top, struct tensor x,
                  struct tensor head, const int32_t *target)
 {
-    size_t groups = (x.rows + CPU_ROW_GROUP - 1) / CPU_ROW_GROUP;
-    size_t threads = (size_t)cpu_threads(dev), per = (groups + threads - 1) / threads;
-    size_t tile = (per < 4 ? per : 4) * CPU_ROW_GROUP;
+    size_t tile = cpu_rows_per_task(x.rows, x.cols, cpu_threads(dev));
 
+    tile = tile < MAX_ROWS ? tile : MAX_ROWS;
     if (x.rows == 0)
         return;
 #pragma omp parallel num_threads(cpu_threads(dev))
     {
         float *logits = xalloc_aligned(tile * SLICE * sizeof(float));
-        struct cpu_pad pad = {0};
+        struct cpu_scratch scratch = {0};
 
 #pragma omp for schedule(dynamic)
         for (size_t r = 0; r < x.rows; r += tile)
             tile_logprob(logprob + r, is_top + r, (const float *)x.data + r * x.cols,
-                         x.rows - r < tile ? x.rows - r : tile, head, target + r, logits, &pad);
-        free(pad.x);
-        free(pad.out);
+                         x.rows - r < tile ? x.rows - r : tile, head, target + r, logits, &scratch);
+        cpu_scratch_release(&scratch);
         free(logits);
     }
 }
