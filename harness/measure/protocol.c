@@ -24,11 +24,11 @@ const struct protocol *protocol_find(const char *name)
 {
     struct buf known = {0};
 
-    for (int i = 0; protocols[i]; i++) {
+    for (int i = 0; protocols[i]; i++)
         if (!name || strcmp(protocols[i]->name, name) == 0)
             return protocols[i];
+    for (int i = 0; protocols[i]; i++)
         buf_addf(&known, "%s%s", i ? ", " : "", protocols[i]->name);
-    }
     error("no protocol '%s'; known: %s", name, buf_str(&known));
     buf_release(&known);
     return NULL;

@@ -10,11 +10,11 @@ const struct pruner *pruner_find(const char *name)
 {
     struct buf known = {0};
 
-    for (int i = 0; pruners[i]; i++) {
+    for (int i = 0; pruners[i]; i++)
         if (strcmp(pruners[i]->name, name) == 0)
             return pruners[i];
+    for (int i = 0; pruners[i]; i++)
         buf_addf(&known, "%s%s", i ? ", " : "", pruners[i]->name);
-    }
     error("no method '%s'; known: %s", name, buf_str(&known));
     buf_release(&known);
     return NULL;
