@@ -32,11 +32,11 @@ int device_open(struct device **out, const char *name, int n_threads)
         error_silence(0);
         return rc == 0 ? 0 : backends[0]->open(out, n_threads);
     }
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i < n; i++)
         if (strcmp(backends[i]->name, name) == 0)
             return backends[i]->open(out, n_threads);
+    for (int i = 0; i < n; i++)
         buf_addf(&known, "%s%s", i ? ", " : "", backends[i]->name);
-    }
     rc = error("no backend '%s' in this build; known: %s", name, buf_str(&known));
     buf_release(&known);
     return rc;
