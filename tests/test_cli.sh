@@ -484,6 +484,12 @@ rc=$?
 if [ $rc = 1 ] && grep -q "cannot write the results to stdout" err; then echo "ok full_stdout"; else
 	fail full_stdout "not told"
 fi
+ran="duo list >/dev/full"
+"$duo" list >/dev/full 2>err
+rc=$?
+if [ $rc = 1 ] && grep -q "cannot write to stdout" err; then echo "ok full_stdout_of_list"; else
+	fail full_stdout_of_list "not told"
+fi
 echo old >result
 "$duo" $wide --out result 2>/dev/null &
 sleep 0.4

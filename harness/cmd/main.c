@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "harness/base/buf.h"
 #include "harness/base/error.h"
 #include "harness/cmd/cmd.h"
 
@@ -29,9 +30,19 @@ static void help(FILE *f)
                "           --calib c4:128x2048 --baseline\n");
 }
 
-int main(int argc, char **argv)
+static int unknown(const char *name)
 {
-    setlocale(LC_CTYPE, "C.UTF-8");
+    struct buf known = {0};
+
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        buf_addf(&known, "%s%s", i ? ", " : "", commands[i].name);
+    error("no command '%s'; known: %s (see duo --help)", name, buf_str(&known));
+    buf_release(&known);
+    return 2;
+}
+
+static int dispatch(int argc, char **argv)
+{
     if (argc < 2) {
         help(stderr);
         return 2;
@@ -48,6 +59,18 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < N_COMMANDS; i++)
         if (strcmp(argv[1], commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
-    error("no command '%s'; known: eval, fetch, list (see duo --help)", argv[1]);
-    return 2;
+    return unknown(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+    int rc;
+
+    setlocale(LC_CTYPE, "C.UTF-8");
+    rc = dispatch(argc, argv);
+    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout))) {
+        error("cannot write to stdout");
+        rc = 1;
+    }
+    return rc;
 }
