@@ -123,7 +123,8 @@ static int report(struct run *r, struct record *base, const struct outcome *o,
 
     base->weight_zeros = o->measured.weight_zeros;
     base->act_zeros = o->measured.act_zeros;
-    base->effective_params = base->n_params - o->measured.weight_zeros * base->n_linear_params;
+    base->effective_params =
+        base->n_params - round(o->measured.weight_zeros * base->n_linear_params);
     for (size_t i = 0; i < r->o.n_tasks && rc == 0; i++) {
         rc = run_add_scores(r, base, i, &o->scores[i]);
         if (rc == 0 && r->o.log_samples)
