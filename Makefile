@@ -27,7 +27,7 @@ CUDA_ARCH ?= 80 86 89 90
 NVCC      ?= $(CUDA_HOME)/bin/nvcc
 CUSRC     := $(wildcard harness/backend/cuda/*.cu)
 CUDA_LIBS := -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublas -lcublasLt -lcusolver -lcudart
-NVFLAGS   := -std=c++20 -O3 -g -I. $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$a,code=sm_$a) \
+NVFLAGS   := -std=c++20 -O3 -g -I. $(foreach a,$(CUDA_ARCH:90=90a),-gencode arch=compute_$a,code=sm_$a) \
             -Xcompiler -Wall,-Wextra,-Wshadow $(if $(WERROR),-Werror all-warnings) -MMD -MP
 WARN      += -DDUO_CUDA
 endif

@@ -29,7 +29,8 @@ static inline unsigned n_tiles(const struct batch_layout *b, unsigned q)
 }
 
 #ifdef __CUDACC__
-template <int Q> __device__ __forceinline__ struct tile find_tile(const attention_args &a, int number)
+template <int Q>
+__device__ __forceinline__ struct tile find_tile(const attention_args &a, int number)
 {
     int lo = 0, hi = (int)a.n_segments - 1, first, begin;
 
@@ -48,7 +49,18 @@ template <int Q> __device__ __forceinline__ struct tile find_tile(const attentio
 }
 #endif
 
-/* attention_mma.cu: f16 or bf16, d a multiple of 8 up to 128. attention_plain.cu: anything else. */
+/* Pages for attention_wgmma.cu: per head, columns in groups of 64; a group is 16 rows of 128 bytes
+ * whose 16-byte words are permuted, word w of row r at w ^ (r % 8), as the matrix units read them.
+ */
+static inline bool pages_are_tiled(struct device *dev, enum dtype t, size_t d)
+{
+    return cuda_dev(dev)->sm == 90 && t != DTYPE_F32 && (d == 64 || d == 128);
+}
+
+/* attention_wgmma.cu: tiled pages. attention_mma.cu: f16 or bf16, d a multiple of 8 up to 128.
+ * attention_plain.cu: anything else. */
+void attention_wgmma(struct device *dev, enum dtype t, const struct attention_args *a,
+                     const struct batch_layout *b);
 void attention_mma(struct device *dev, enum dtype t, const struct attention_args *a,
                    const struct batch_layout *b);
 void attention_plain(struct device *dev, enum dtype t, const struct attention_args *a,

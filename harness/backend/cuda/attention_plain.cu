@@ -58,7 +58,7 @@ template <typename T> __global__ void attend_plain(const attention_args a)
             float s = 0, m, p, scale;
 
             if (at > pos)
-                break;
+                continue;
             for (unsigned j = 0; j < a.d; j++)
                 s += qi[j] * k[lane * (a.d + 1) + j];
             s = at + lane <= pos ? s * a.factor : -INFINITY;
@@ -130,7 +130,9 @@ void cuda_attention(struct device *dev, struct tensor out, struct tensor qkv, st
     a.d = (unsigned)shape.head_dim;
     a.ld = (unsigned)qkv.cols;
     a.factor = 1.0f / sqrtf((float)shape.head_dim);
-    if (qkv.dtype != DTYPE_F32 && a.d % 8 == 0 && a.d <= 128)
+    if (pages_are_tiled(dev, qkv.dtype, a.d))
+        attention_wgmma(dev, qkv.dtype, &a, b);
+    else if (qkv.dtype != DTYPE_F32 && a.d % 8 == 0 && a.d <= 128)
         attention_mma(dev, qkv.dtype, &a, b);
     else
         attention_plain(dev, qkv.dtype, &a, b);

@@ -37,6 +37,8 @@ void cuda_silu_mul(struct device *, struct tensor, struct tensor, const struct a
 void cuda_sparsify(struct device *, struct tensor, struct tensor, const struct act_rule *);
 void cuda_logprob(struct device *, double *, int32_t *, struct tensor, struct tensor,
                   const int32_t *);
+void cuda_divergence(struct device *, double *, int32_t *, struct tensor, struct tensor,
+                     struct tensor, struct tensor);
 void cuda_gram(struct device *, struct tensor, struct tensor);
 void cuda_mirror(struct device *, struct tensor);
 void cuda_cross(struct device *, struct tensor, struct tensor, struct tensor);

@@ -56,6 +56,7 @@ static int cuda_open(struct device **out, int n_threads)
     dev = (struct cuda_device *)xcalloc(1, sizeof(*dev));
     dev->base.ops = &backend_cuda;
     dev->n_sm = prop.multiProcessorCount;
+    dev->sm = 10 * prop.major + prop.minor;
     dev->max_shared = prop.sharedMemPerBlockOptin;
     CU(cudaStreamCreateWithFlags(&dev->stream, cudaStreamNonBlocking));
     dev->pool = pool_open();
@@ -109,6 +110,7 @@ const struct backend backend_cuda = {
     .silu_mul = cuda_silu_mul,
     .sparsify = cuda_sparsify,
     .logprob = cuda_logprob,
+    .divergence = cuda_divergence,
     .gram = cuda_gram,
     .mirror = cuda_mirror,
     .cross = cuda_cross,

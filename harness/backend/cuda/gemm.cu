@@ -1,28 +1,43 @@
 /* Dense products: the only file that sees cuBLAS.
  *
- * linear must give a row the same bits whatever the number of rows. cuBLAS alone does not: it picks
- * another kernel, or splits the sum over k among blocks, when that number changes. Here the kernel
- * is chosen once per (n_out, n_in, types), for PLAN_ROWS rows and no workspace, without split-k or
- * any other reduction between blocks, and then serves every number of rows. Row-major out = x W^T is
- * column-major out^T = W x^T, so rows of x are columns of the product: each output element is one
- * block's walk over k in fixed steps, wherever in the tile its row lies, and neither alignment nor
- * leading dimensions change with the number of rows. check_kernels tests the bits.
- * Float32 runs on the FMA units (no TF32). */
+ * linear must give a row the same bits whatever the number of rows. cuBLAS alone does not: when
+ * that number changes it may split the sum over k among blocks. Here a kernel is taken only if it
+ * needs no workspace and no reduction between blocks. Row-major out = x W^T is column-major out^T =
+ * W x^T, so rows of x are columns of the product: each output element is one block's walk over k in
+ * fixed steps, wherever in the tile its row lies, and neither alignment nor leading dimensions
+ * change with the number of rows. The first such kernel that cuBLAS proposes for (n_out, n_in,
+ * types) and many rows defines the bits. Large weights are tuned once for few rows: each of
+ * cuBLAS's proposals is run on random operands, and the fastest of those that give the first one's
+ * bits, all of them, is kept. So the choice changes speed alone: on an H100 80GB with cuBLAS 13.1
+ * all proposals for f16 agree, and one row of 4096 times 12288 x 4096 takes 38 us, not 60. For many
+ * rows tuning gains nothing: the card is then held by its power limit (700 W, 1400 MHz), at 650 to
+ * 700 TFLOP/s in f16. check_kernels tests the bits. Float32 runs on the FMA units (no TF32). */
 #include <cublasLt.h>
 #include <cublas_v2.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "harness/backend/cuda/device.cuh"
 
-#define PLAN_ROWS 8192
-#define MAX_CANDIDATES 32
+#define MAX_PROPOSALS 16
+#define TUNE_FROM ((size_t)1 << 21)    /* elements of a weight from which tuning pays */
+#define TRIAL_OUTPUT ((size_t)1 << 26) /* elements of output that a trial makes at most */
+
+#define MANY_ROWS 8192
+
+/* Numbers of rows that kernels are tuned for; a batch takes the first that is not smaller, and a
+ * larger one the kernel for MANY_ROWS. */
+static const size_t tuned_rows[] = {16, 128, 1024};
+#define N_TUNED (sizeof(tuned_rows) / sizeof(*tuned_rows))
 
 struct plan {
     size_t n, k;
     enum dtype in, out;
     cublasLtMatmulDesc_t op;
-    cublasLtMatmulAlgo_t algo;
+    cublasLtMatmulAlgo_t first, tuned[N_TUNED];
+    bool is_tuned[N_TUNED];
 };
 
 struct gemm {
@@ -115,43 +130,38 @@ static struct layouts layouts_of(const struct plan *p, size_t t)
     return l;
 }
 
-static void plan_choose(struct gemm *g, struct plan *p)
+/* cuBLAS's proposals for t rows that sum in one block, best first; returns how many. */
+static int proposals(struct gemm *g, const struct plan *p, size_t t, cublasLtMatmulAlgo_t *out)
 {
-    cublasLtMatmulHeuristicResult_t found[MAX_CANDIDATES];
+    cublasLtMatmulHeuristicResult_t found[MAX_PROPOSALS];
     cublasLtMatmulPreferenceOpaque_t pref;
-    cublasOperation_t trans = CUBLAS_OP_T;
-    struct layouts l = layouts_of(p, PLAN_ROWS);
-    uint32_t in = row_alignment(p->k, p->in), out = row_alignment(p->n, p->out);
+    struct layouts l = layouts_of(p, t);
+    uint32_t align_in = row_alignment(p->k, p->in), align_out = row_alignment(p->n, p->out);
     size_t no_workspace = 0;
-    int n = 0;
+    int n = 0, kept = 0;
 
-    CUBLAS(cublasLtMatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    CUBLAS(cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &trans,
-                                          sizeof(trans)));
     CUBLAS(cublasLtMatmulPreferenceInit(&pref));
-    CUBLAS(cublasLtMatmulPreferenceSetAttribute(&pref, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                                &no_workspace, sizeof(no_workspace)));
-    CUBLAS(cublasLtMatmulPreferenceSetAttribute(&pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
-                                                &in, sizeof(in)));
-    CUBLAS(cublasLtMatmulPreferenceSetAttribute(&pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-                                                &in, sizeof(in)));
-    CUBLAS(cublasLtMatmulPreferenceSetAttribute(&pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
-                                                &out, sizeof(out)));
-    CUBLAS(cublasLtMatmulPreferenceSetAttribute(&pref, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES,
-                                                &out, sizeof(out)));
+#define PREFER(what, value)                                                                        \
+    CUBLAS(cublasLtMatmulPreferenceSetAttribute(&pref, CUBLASLT_MATMUL_PREF_##what, &value,        \
+                                                sizeof(value)))
+    PREFER(MAX_WORKSPACE_BYTES, no_workspace);
+    PREFER(MIN_ALIGNMENT_A_BYTES, align_in);
+    PREFER(MIN_ALIGNMENT_B_BYTES, align_in);
+    PREFER(MIN_ALIGNMENT_C_BYTES, align_out);
+    PREFER(MIN_ALIGNMENT_D_BYTES, align_out);
+#undef PREFER
     CUBLAS(cublasLtMatmulAlgoGetHeuristic(g->lt, p->op, &l.w, &l.x, &l.out, &l.out, &pref,
-                                          MAX_CANDIDATES, found, &n));
+                                          MAX_PROPOSALS, found, &n));
     for (int i = 0; i < n; i++)
-        if (found[i].state == CUBLAS_STATUS_SUCCESS && sums_in_one_block(&found[i].algo)) {
-            p->algo = found[i].algo;
-            return;
-        }
-    die("cuBLAS: no kernel for a linear of %zu x %zu, %s to %s", p->n, p->k, dtype_name(p->in),
-        dtype_name(p->out));
+        if (found[i].state == CUBLAS_STATUS_SUCCESS && sums_in_one_block(&found[i].algo))
+            out[kept++] = found[i].algo;
+    return kept;
 }
 
-static const struct plan *plan_of(struct gemm *g, size_t n, size_t k, enum dtype in, enum dtype out)
+static struct plan *plan_of(struct gemm *g, size_t n, size_t k, enum dtype in, enum dtype out)
 {
+    cublasLtMatmulAlgo_t algos[MAX_PROPOSALS];
+    cublasOperation_t trans = CUBLAS_OP_T;
     struct plan *p;
 
     for (size_t i = 0; i < g->n_plans; i++) {
@@ -161,30 +171,172 @@ static const struct plan *plan_of(struct gemm *g, size_t n, size_t k, enum dtype
     }
     g->plans = (struct plan *)xrealloc(g->plans, (g->n_plans + 1) * sizeof(*g->plans));
     p = &g->plans[g->n_plans++];
+    memset(p, 0, sizeof(*p));
     p->n = n;
     p->k = k;
     p->in = in;
     p->out = out;
-    plan_choose(g, p);
+    CUBLAS(cublasLtMatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+    CUBLAS(
+        cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &trans, sizeof(trans)));
+    if (proposals(g, p, MANY_ROWS, algos) == 0)
+        die("cuBLAS: no kernel for a linear of %zu x %zu, %s to %s", n, k, dtype_name(in),
+            dtype_name(out));
+    p->first = algos[0];
     return p;
+}
+
+/* CUBLAS_STATUS_SUCCESS, or that the kernel does not take the problem. */
+static cublasStatus_t run(struct device *dev, const struct plan *p,
+                          const cublasLtMatmulAlgo_t *algo, void *out, const void *x, const void *w,
+                          size_t t, float beta)
+{
+    struct layouts l = layouts_of(p, t);
+    float one = 1;
+
+    return cublasLtMatmul(cuda_dev(dev)->gemm->lt, p->op, &one, w, &l.w, x, &l.x, &beta, out,
+                          &l.out, out, &l.out, algo, NULL, 0, stream_of(dev));
+}
+
+/* ---- tuning */
+
+/* x: n values in (-1, 1), by a hash of their number */
+template <typename T> __global__ void fill(T *x, size_t n)
+{
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n;
+         i += (size_t)gridDim.x * blockDim.x) {
+        unsigned h = (unsigned)i * 2654435761u;
+
+        h = (h ^ h >> 16) * 0x7feb352du;
+        h = (h ^ h >> 15) * 0x846ca68bu;
+        x[i] = from_f32<T>((float)(int)(h ^ h >> 16) * 0x1p-31f);
+    }
+}
+
+/* *differ += words of a and b that differ, of n */
+static __global__ void compare(unsigned *differ, const unsigned short *a, const unsigned short *b,
+                               size_t n)
+{
+    unsigned d = 0;
+
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n;
+         i += (size_t)gridDim.x * blockDim.x)
+        d += a[i] != b[i];
+    if (d)
+        atomicAdd(differ, d);
+}
+
+/* Operands of a trial of t rows; want: the first kernel's output. */
+struct trial {
+    size_t t, nbytes;
+    void *x, *w, *want, *got;
+    unsigned *differ;
+    cudaEvent_t begin, end;
+};
+
+static void trial_open(struct device *dev, const struct plan *p, size_t rows, struct trial *tr)
+{
+    size_t e = dtype_size(p->in);
+
+    tr->t = rows * p->n <= TRIAL_OUTPUT ? rows : TRIAL_OUTPUT / p->n + 1;
+    tr->nbytes = tr->t * p->n * dtype_size(p->out);
+    tr->x = cuda_alloc(dev, tr->t * p->k * e);
+    tr->w = cuda_alloc(dev, p->n * p->k * e);
+    tr->want = cuda_alloc(dev, tr->nbytes);
+    tr->got = cuda_alloc(dev, tr->nbytes);
+    tr->differ = (unsigned *)cuda_alloc(dev, sizeof(*tr->differ));
+    with_type(p->in, [&](auto z) {
+        using T = decltype(z);
+
+        fill<<<grid_for(dev, tr->t * p->k, 256), 256, 0, stream_of(dev)>>>((T *)tr->x,
+                                                                           tr->t * p->k);
+        fill<<<grid_for(dev, p->n * p->k, 256), 256, 0, stream_of(dev)>>>((T *)tr->w, p->n * p->k);
+    });
+    LAUNCHED("fill");
+    CU(cudaEventCreate(&tr->begin));
+    CU(cudaEventCreate(&tr->end));
+    CUBLAS(run(dev, p, &p->first, tr->want, tr->x, tr->w, tr->t, 0));
+}
+
+static void trial_close(struct device *dev, struct trial *tr)
+{
+    CU(cudaEventDestroy(tr->begin));
+    CU(cudaEventDestroy(tr->end));
+    cuda_free(dev, tr->x);
+    cuda_free(dev, tr->w);
+    cuda_free(dev, tr->want);
+    cuda_free(dev, tr->got);
+    cuda_free(dev, tr->differ);
+}
+
+/* Milliseconds of five runs, or infinite if the bits are not the first kernel's. */
+static float trial_time(struct device *dev, const struct plan *p, const struct trial *tr,
+                        const cublasLtMatmulAlgo_t *algo)
+{
+    unsigned differ = 0;
+    float ms = 0;
+
+    cuda_zero(dev, tr->got, tr->nbytes);
+    cuda_zero(dev, tr->differ, sizeof(*tr->differ));
+    if (run(dev, p, algo, tr->got, tr->x, tr->w, tr->t, 0) != CUBLAS_STATUS_SUCCESS)
+        return INFINITY;
+    compare<<<grid_for(dev, tr->nbytes / 2, 256), 256, 0, stream_of(dev)>>>(
+        tr->differ, (const unsigned short *)tr->want, (const unsigned short *)tr->got,
+        tr->nbytes / 2);
+    LAUNCHED("compare");
+    CU(cudaEventRecord(tr->begin, stream_of(dev)));
+    for (int i = 0; i < 5; i++)
+        CUBLAS(run(dev, p, algo, tr->got, tr->x, tr->w, tr->t, 0));
+    CU(cudaEventRecord(tr->end, stream_of(dev)));
+    cuda_download(dev, &differ, tr->differ, sizeof(differ));
+    CU(cudaEventElapsedTime(&ms, tr->begin, tr->end));
+    return differ ? INFINITY : ms;
+}
+
+static void tune(struct device *dev, struct plan *p, size_t bucket)
+{
+    cublasLtMatmulAlgo_t algos[MAX_PROPOSALS];
+    float best = INFINITY, least[MAX_PROPOSALS];
+    struct trial tr;
+    int n;
+
+    p->tuned[bucket] = p->first;
+    p->is_tuned[bucket] = true;
+    if (p->n * p->k < TUNE_FROM)
+        return;
+    n = proposals(cuda_dev(dev)->gemm, p, tuned_rows[bucket], algos);
+    trial_open(dev, p, tuned_rows[bucket], &tr);
+    for (int i = 0; i < 2 * n; i++) { /* two rounds: the card's clock moves */
+        float ms = trial_time(dev, p, &tr, &algos[i % n]);
+
+        least[i % n] = i < n || ms < least[i % n] ? ms : least[i % n];
+    }
+    for (int i = 0; i < n; i++)
+        if (least[i] < best) {
+            best = least[i];
+            p->tuned[bucket] = algos[i];
+        }
+    trial_close(dev, &tr);
 }
 
 void cuda_linear(struct device *dev, struct tensor out, struct tensor x, struct tensor w,
                  int accumulate)
 {
-    struct gemm *g = cuda_dev(dev)->gemm;
-    const struct plan *p;
-    struct layouts l;
-    float one = 1, beta = accumulate ? 1.0f : 0.0f;
+    const cublasLtMatmulAlgo_t *algo;
+    struct plan *p;
+    size_t i = 0;
 
     if (x.rows == 0)
         return;
     if (x.dtype != w.dtype)
         die("CUDA: linear of %s input and %s weight", dtype_name(x.dtype), dtype_name(w.dtype));
-    p = plan_of(g, w.rows, w.cols, x.dtype, out.dtype);
-    l = layouts_of(p, x.rows);
-    CUBLAS(cublasLtMatmul(g->lt, p->op, &one, w.data, &l.w, x.data, &l.x, &beta, out.data, &l.out,
-                          out.data, &l.out, &p->algo, NULL, 0, stream_of(dev)));
+    p = plan_of(cuda_dev(dev)->gemm, w.rows, w.cols, x.dtype, out.dtype);
+    while (i < N_TUNED && x.rows > tuned_rows[i])
+        i++;
+    if (i < N_TUNED && !p->is_tuned[i])
+        tune(dev, p, i);
+    algo = i < N_TUNED ? &p->tuned[i] : &p->first;
+    CUBLAS(run(dev, p, algo, out.data, x.data, w.data, x.rows, accumulate ? 1 : 0));
 }
 
 /* ---- statistics and pruning */

@@ -1,6 +1,6 @@
 /* Log-probabilities of target ids, fused over the head in slices of the vocabulary.
  *
- * Slices of SLICE ids times CHUNK rows of logits (f32, 16 MiB) are made by linear and folded at once
+ * Slices of SLICE ids times CHUNK rows of logits (f32, 32 MiB) are made by linear and folded at once
  * into a running state per row: they come from the L2 cache, not from memory. One block per row and
  * slice; 256 threads hold 16 logits each. Slices begin at fixed ids and a row's sums are taken in a
  * fixed order, so a row's bits depend on nothing but the row. Exponentials by expf (2 ulp), 16 of
@@ -8,7 +8,7 @@
 #include "harness/backend/cuda/device.cuh"
 
 #define SLICE 4096
-#define CHUNK 1024
+#define CHUNK 2048
 #define THREADS 256
 #define EACH (SLICE / THREADS)
 

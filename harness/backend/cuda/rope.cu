@@ -1,8 +1,8 @@
 /* Rotary embedding, and the paged key/value store.
  *
  * A page holds n_kv x KV_PAGE x d elements, keys and values alike: sixteen positions of one head
- * are one run of memory, whose rows are what the matrix units load. */
-#include "harness/backend/cuda/device.cuh"
+ * are one run of memory, row by row or in the tiles of attention.cuh. */
+#include "harness/backend/cuda/attention.cuh"
 
 #define THREADS 256
 
@@ -55,8 +55,9 @@ void cuda_rope(struct device *dev, struct tensor qkv, struct attention_shape sha
 }
 
 /* k, v: pages x n_kv x KV_PAGE x d; qkv: rows x ld, of which columns [k_at, k_at + 2 n_kv d) are
- * keys and values. One block per copy; W: uint4 (16 bytes) or T, d_w of them per head. */
-template <typename W>
+ * keys and values. One block per copy; W: uint4 (16 bytes) or T, d_w of them per head. TILED: as
+ * attention.cuh says. */
+template <typename W, bool TILED>
 __global__ void kv_write(W *k, W *v, const W *qkv, const int32_t *copy_row,
                          const int32_t *copy_slot, unsigned ld, unsigned k_at, unsigned n_kv,
                          unsigned d_w)
@@ -68,8 +69,10 @@ __global__ void kv_write(W *k, W *v, const W *qkv, const int32_t *copy_row,
     for (unsigned i = threadIdx.x; i < 2 * n_kv * d_w; i += blockDim.x) {
         unsigned head = i / d_w % n_kv, j = i % d_w;
         W *store = i < n_kv * d_w ? k : v;
+        size_t to = (page * n_kv + head) * KV_PAGE * d_w;
 
-        store[((page * n_kv + head) * KV_PAGE + at) * d_w + j] = from[i];
+        to += TILED ? (j / 8 * KV_PAGE + at) * 8 + ((j ^ at) & 7) : at * d_w + j;
+        store[to] = from[i];
     }
 }
 
@@ -82,17 +85,19 @@ void cuda_kv_write(struct device *dev, struct kv_layer kv, struct tensor qkv,
 
     if (n == 0)
         return;
-#define WRITE(W)                                                                                   \
-    kv_write<W><<<n, THREADS, 0, stream_of(dev)>>>(                                                \
+#define WRITE(W, TILED)                                                                               \
+    kv_write<W, TILED><<<n, THREADS, 0, stream_of(dev)>>>(                                                \
         (W *)kv.k, (W *)kv.v, (const W *)qkv.data, b->copy_row, b->copy_slot,                      \
         (unsigned)(qkv.cols * e / word), (unsigned)(k_at * e / word), (unsigned)shape.n_kv_heads,  \
         (unsigned)(d * e / word))
-    if (word == 16)
-        WRITE(uint4);
+    if (pages_are_tiled(dev, qkv.dtype, d))
+        WRITE(uint4, true);
+    else if (word == 16)
+        WRITE(uint4, false);
     else if (word == 4)
-        WRITE(uint32_t);
+        WRITE(uint32_t, false);
     else
-        WRITE(uint16_t);
+        WRITE(uint16_t, false);
 #undef WRITE
     LAUNCHED("kv_write");
 }

@@ -1,0 +1,228 @@
+/* Kernel checker: conversion, gathers, rows and their rules. */
+#include "tests/check_kernels.h"
+
+static uint64_t *counter(void)
+{
+    uint64_t *n = dev->ops->alloc(dev, sizeof(*n));
+
+    dev->ops->zero(dev, n, sizeof(*n));
+    return n;
+}
+
+static uint64_t counted(uint64_t *n)
+{
+    uint64_t host;
+
+    dev->ops->download(dev, &host, n, sizeof(host));
+    dev->ops->free(dev, n);
+    return host;
+}
+
+/* ---- conversion: the host's roundings, to the bit */
+
+static void test_convert(void)
+{
+    static const float edges[] = {0,      -0.0f,           65504,    65519.9f, 65520,
+                                  1e30f,  -1e30f,          1e-30f,   0x1p-24f, 0x1p-25f,
+                                  1e-40f, 1.0f + 0x1p-11f, 0x1p-14f, INFINITY, -INFINITY};
+    size_t n = 1003;
+    float *x = random_floats(&rng, n, 1000);
+
+    memcpy(x, edges, sizeof(edges));
+    FOR_DTYPES(from)
+    {
+        FOR_DTYPES(to)
+        {
+            struct tensor a = put(dev, from, 1, n, x), b = poison(dev, to, 1, n);
+            float *want = get(dev, a), *got;
+
+            round_to(want, n, to);
+            dev->ops->convert(dev, b, a);
+            got = get(dev, b);
+            EXPECT(same_bits(got, want, n * 4), "%s to %s", dtype_name(from), dtype_name(to));
+            free(got);
+            free(want);
+            device_tensor_free(dev, &a);
+            device_tensor_free(dev, &b);
+        }
+    }
+    free(x);
+}
+
+static void gather_case(enum dtype from, enum dtype to, size_t cols)
+{
+    const int32_t ids[] = {3, 0, 3, 8, 7};
+    float *x = random_floats(&rng, 9 * cols, 1), *got;
+    struct tensor t = put(dev, from, 9, cols, x), o = poison(dev, to, 5, cols);
+    int32_t *d_ids = put_ints(dev, ids, 5);
+
+    round_to(x, 9 * cols, from);
+    round_to(x, 9 * cols, to);
+    dev->ops->embed(dev, o, t, d_ids);
+    got = get(dev, o);
+    for (int r = 0; r < 5; r++)
+        EXPECT(same_bits(got + (size_t)r * cols, x + (size_t)ids[r] * cols, cols * 4),
+               "%s to %s, %zu columns", dtype_name(from), dtype_name(to), cols);
+    free(x);
+    free(got);
+    dev->ops->free(dev, d_ids);
+    device_tensor_free(dev, &t);
+    device_tensor_free(dev, &o);
+}
+
+static void test_embed_and_gather(void)
+{
+    FOR_DTYPES(t)
+    {
+        gather_case(t, DTYPE_F32, 7);
+        gather_case(t, DTYPE_F32, 4096);
+        gather_case(t, t, 7);
+        gather_case(t, t, 300);
+        gather_case(t, t, 4096);
+    }
+}
+
+/* ---- rules: exactly the sorted threshold of the values as stored */
+
+/* Device output `sparse` = rule(the device's dense output y), bits and zeros. */
+static void expect_rule(const float *sparse, float *y, size_t rows, size_t n, enum act_kind kind,
+                        double s, uint64_t zeros, const char *what, enum dtype t)
+{
+    uint64_t want = 0;
+
+    for (size_t r = 0; r < rows; r++)
+        want += textbook_rule(y + r * n, n, kind, s, 0.75f);
+    EXPECT(misfit(sparse, y, rows * n, 0, 0) == 0, "%s %s, %zu x %zu, s %g", what, dtype_name(t),
+           rows, n, s);
+    EXPECT(zeros == want, "%s %s, %zu x %zu, s %g: %llu zeros, want %llu", what, dtype_name(t),
+           rows, n, s, (unsigned long long)zeros, (unsigned long long)want);
+}
+
+static void sparsify_case(enum dtype t, size_t rows, size_t n, enum act_kind kind, double s)
+{
+    struct act_rule rule = {kind, s, 0.75f, counter()};
+    float *x = odd_rows(&rng, rows, n, huge_of(t), tiny_of(t)), *got;
+    struct tensor a = put(dev, t, rows, n, x), o = poison(dev, t, rows, n);
+
+    round_to(x, rows * n, t);
+    dev->ops->sparsify(dev, o, a, &rule);
+    got = get(dev, o);
+    expect_rule(got, x, rows, n, kind, s, counted(rule.n_zero), "sparsify", t);
+    free(x);
+    free(got);
+    device_tensor_free(dev, &a);
+    device_tensor_free(dev, &o);
+}
+
+static void test_sparsify(void)
+{
+    static const size_t sizes[] = {1, 2, 7, 33, 256, 1000, 4096, 4097, 11008, 40000};
+    static const double shares[] = {0, 0.1, 0.5, 0.65, 0.999};
+
+    FOR_DTYPES(t)
+    {
+        for (size_t i = 0; i < 10; i++)
+            for (size_t k = 0; k < 5; k++)
+                sparsify_case(t, sizes[i] > 10000 ? 6 : 12, sizes[i], ACT_TOPK, shares[k]);
+        sparsify_case(t, 12, 33, ACT_THRESHOLD, 0);
+        sparsify_case(t, 12, 4096, ACT_THRESHOLD, 0);
+    }
+}
+
+/* Tolerance: one rounding to t, and 2e-6 for float32's sums. */
+static void rmsnorm_case(enum dtype t, size_t rows, size_t n)
+{
+    float *x = odd_rows(&rng, rows, n, 1e15f, 1e-15f), *w = random_floats(&rng, n, 1), *got,
+          *sparse;
+    struct tensor a = put(dev, DTYPE_F32, rows, n, x), g = put(dev, t, 1, n, w);
+    struct tensor o = poison(dev, t, rows, n), ra, rg, ro;
+    struct act_rule rule = {ACT_TOPK, 0.5, 0, counter()};
+
+    round_to(w, n, t);
+    ra = put(ref, DTYPE_F32, rows, n, x);
+    rg = put(ref, DTYPE_F32, 1, n, w);
+    ro = poison(ref, DTYPE_F32, rows, n);
+    ref->ops->rmsnorm(ref, ro, ra, rg, 1e-5f, NULL);
+    dev->ops->rmsnorm(dev, o, a, g, 1e-5f, NULL);
+    got = get(dev, o);
+    EXPECT(misfit(got, ro.data, rows * n, 1.01 * rounding(t) + 2e-6, smallest(t)) <= 1,
+           "rmsnorm %s %zu x %zu", dtype_name(t), rows, n);
+    dev->ops->rmsnorm(dev, t == DTYPE_F32 ? a : o, a, g, 1e-5f, &rule); /* f32: in place */
+    sparse = get(dev, t == DTYPE_F32 ? a : o);
+    expect_rule(sparse, got, rows, n, ACT_TOPK, 0.5, counted(rule.n_zero), "rmsnorm", t);
+    free(x);
+    free(w);
+    free(got);
+    free(sparse);
+    device_tensor_free(dev, &a);
+    device_tensor_free(dev, &g);
+    device_tensor_free(dev, &o);
+    device_tensor_free(ref, &ra);
+    device_tensor_free(ref, &rg);
+    device_tensor_free(ref, &ro);
+}
+
+static void test_rmsnorm(void)
+{
+    FOR_DTYPES(t)
+    {
+        rmsnorm_case(t, 1, 1);
+        rmsnorm_case(t, 12, 19);
+        rmsnorm_case(t, 6, 256);
+        rmsnorm_case(t, 13, 4096);
+        rmsnorm_case(t, 6, 4104);
+        rmsnorm_case(t, 6, 8192);
+        rmsnorm_case(t, 6, 33000);
+    }
+}
+
+/* Tolerance: one rounding to t, and 1e-5 for exp and the division in float32. */
+static void silu_case(enum dtype t, size_t rows, size_t m)
+{
+    float *x = odd_rows(&rng, rows, 2 * m, t == DTYPE_F16 ? 15 : 25, tiny_of(t)), *got, *sparse;
+    struct tensor a = put(dev, t, rows, 2 * m, x), o = poison(dev, t, rows, m), ra, ro;
+    struct act_rule rule = {ACT_TOPK, 0.5, 0, counter()};
+
+    round_to(x, rows * 2 * m, t);
+    ra = put(ref, DTYPE_F32, rows, 2 * m, x);
+    ro = poison(ref, DTYPE_F32, rows, m);
+    ref->ops->silu_mul(ref, ro, ra, NULL);
+    dev->ops->silu_mul(dev, o, a, NULL);
+    got = get(dev, o);
+    EXPECT(misfit(got, ro.data, rows * m, 1.01 * rounding(t) + 1e-5, smallest(t) + 1e-33) <= 1,
+           "silu_mul %s %zu x %zu: %g", dtype_name(t), rows, m,
+           misfit(got, ro.data, rows * m, 1.01 * rounding(t) + 1e-5, smallest(t) + 1e-33));
+    dev->ops->silu_mul(dev, o, a, &rule);
+    sparse = get(dev, o);
+    expect_rule(sparse, got, rows, m, ACT_TOPK, 0.5, counted(rule.n_zero), "silu_mul", t);
+    free(x);
+    free(got);
+    free(sparse);
+    device_tensor_free(dev, &a);
+    device_tensor_free(dev, &o);
+    device_tensor_free(ref, &ra);
+    device_tensor_free(ref, &ro);
+}
+
+static void test_silu_mul(void)
+{
+    FOR_DTYPES(t)
+    {
+        silu_case(t, 1, 1);
+        silu_case(t, 12, 21);
+        silu_case(t, 6, 344);
+        silu_case(t, 13, 11008);
+    }
+}
+
+int check_rows(void)
+{
+    int failed = 0;
+
+    RUN_AND_COUNT(test_convert, failed);
+    RUN_AND_COUNT(test_embed_and_gather, failed);
+    RUN_AND_COUNT(test_sparsify, failed);
+    RUN_AND_COUNT(test_rmsnorm, failed);
+    RUN_AND_COUNT(test_silu_mul, failed);
+    return failed;
+}
