@@ -9,7 +9,10 @@
  *
  * Every product of a row walks its keys in the same order wherever its query lies in a tile, and a
  * masked key weighs exactly 0: a row's bits depend on its query and keys alone. Weights are
- * 2^x by ex2.approx (relative error 2^-22) and rounded to T for the product with the values. */
+ * 2^x by ex2.approx (relative error 2^-22) and rounded to T for the product with the values.
+ *
+ * NVIDIA H100 80GB, f16, 4 x 2048 causal, 32 heads of 128: 190 TFLOP/s; there attention_wgmma.cu
+ * serves d = 64 and 128. */
 #include "harness/backend/cuda/attention.cuh"
 
 #define QUERIES 128
@@ -120,8 +123,7 @@ __device__ __forceinline__ void make_scores(float (&s)[2][KEYS / 8][4], const T 
 {
     const int lane = threadIdx.x % 32;
     const unsigned qa = shared_address(q + lane % 16 * (D + 8) + lane / 16 * 8);
-    const unsigned ka =
-        shared_address(k + (lane % 8 + lane / 16 * 8) * (D + 8) + lane / 8 % 2 * 8);
+    const unsigned ka = shared_address(k + (lane % 8 + lane / 16 * 8) * (D + 8) + lane / 8 % 2 * 8);
 
 #pragma unroll
     for (int c = 0; c < D / 16; c++) {
@@ -193,8 +195,7 @@ __device__ __forceinline__ void add_values(struct state<D> &st, const float (&p)
                                            const T *v)
 {
     const int lane = threadIdx.x % 32;
-    const unsigned va =
-        shared_address(v + (lane % 8 + lane / 8 % 2 * 8) * (D + 8) + lane / 16 * 8);
+    const unsigned va = shared_address(v + (lane % 8 + lane / 8 % 2 * 8) * (D + 8) + lane / 16 * 8);
 
 #pragma unroll
     for (int c = 0; c < KEYS / 16; c++) {
@@ -204,7 +205,8 @@ __device__ __forceinline__ void add_values(struct state<D> &st, const float (&p)
         for (int m = 0; m < 2; m++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                a[m][i] = pack(p[m][2 * c + i / 2][i % 2 * 2], p[m][2 * c + i / 2][i % 2 * 2 + 1], T());
+                a[m][i] =
+                    pack(p[m][2 * c + i / 2][i % 2 * 2], p[m][2 * c + i / 2][i % 2 * 2 + 1], T());
 #pragma unroll
         for (int n = 0; n < D / 16; n++) {
             load_matrices_t(b, va + c * 16 * (D + 8) * 2 + 32 * n);
@@ -217,7 +219,8 @@ __device__ __forceinline__ void add_values(struct state<D> &st, const float (&p)
     }
 }
 
-/* The warp's 32 rows: divided, to shared memory (its own rows of q), then out in runs of 16 bytes. */
+/* The warp's 32 rows: divided, to shared memory (its own rows of q), then out in runs of 16 bytes.
+ */
 template <int D, typename T>
 __device__ __forceinline__ void write_rows(struct state<D> &st, T *q, const attention_args &a,
                                            const struct tile &t, unsigned head, int first)
@@ -257,7 +260,8 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attend_mma(const attention_args
     const int first = threadIdx.x / 32 * 32, end = t.pos + t.n;
     const int pos = t.pos + first + threadIdx.x % 32 / 4; /* of the lane's first row */
     const float factor = a.factor * 1.4426950408889634f;
-    struct state<D> st = {};
+    struct state<D> st = {
+    };
 
     if (t.n <= 0)
         return;
@@ -268,7 +272,8 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attend_mma(const attention_args
             if (p >= end)
                 return NULL;
             return (const T *)store +
-                   (((size_t)t.pages[p / KV_PAGE] * a.n_kv + kv_head) * KV_PAGE + p % KV_PAGE) * a.d;
+                   (((size_t)t.pages[p / KV_PAGE] * a.n_kv + kv_head) * KV_PAGE + p % KV_PAGE) *
+                       a.d;
         };
     };
     load_tile<QUERIES, D>(q, a.d, [&](int r) -> const T * {
@@ -280,7 +285,8 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attend_mma(const attention_args
         st.top[i / 2][i % 2] = NO_KEY;
     for (int at = 0; at < end; at += KEYS) {
         float s[2][KEYS / 8][4] = {};
-        /* a warp whose queries all lie before these keys, or behind the segment, has nothing to do */
+        /* a warp whose queries all lie before these keys, or behind the segment, has nothing to do
+         */
         const bool busy = at <= t.pos + first + 31 && first < t.n;
 
         copies_done();

@@ -1,6 +1,8 @@
 /* Causal attention over pages on the FMA units: float32, and head sizes that the matrix units'
  * kernel does not take. Also the entry for both.
  *
+ * For small models and for tests: no attempt at speed.
+ *
  * One block: 16 queries of one segment and head, a warp 4 of them. Keys pass in chunks of 32 at
  * absolute positions through shared memory; for the scores a lane owns a key, for the values it
  * owns the dimensions lane, lane + 32, ... The running maximum and sum are per query; a masked key
@@ -26,8 +28,10 @@ __device__ void load_keys(float *keys, const T *store, const attention_args &a, 
         float x = 0;
 
         if (p < end)
-            x = to_f32(store[(((size_t)pages[p / KV_PAGE] * a.n_kv + kv_head) * KV_PAGE +
-                              p % KV_PAGE) * a.d + j]);
+            x = to_f32(
+                store[(((size_t)pages[p / KV_PAGE] * a.n_kv + kv_head) * KV_PAGE + p % KV_PAGE) *
+                          a.d +
+                      j]);
         keys[r * (a.d + 1) + j] = x;
     }
 }
@@ -87,8 +91,9 @@ template <typename T> __global__ void attend_plain(const attention_args a)
 #pragma unroll
         for (int c = 0; c < MAX_D / 32; c++)
             if (lane + 32 * c < (int)a.d)
-                ((T *)a.out)[((size_t)(t.row + first + i) * a.n_heads + head) * a.d + lane +
-                             32 * c] = from_f32<T>(o[i][c] / sum[i]);
+                ((T *)a
+                     .out)[((size_t)(t.row + first + i) * a.n_heads + head) * a.d + lane + 32 * c] =
+                    from_f32<T>(o[i][c] / sum[i]);
 }
 
 void attention_plain(struct device *dev, enum dtype t, const struct attention_args *a,

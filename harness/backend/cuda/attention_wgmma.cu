@@ -10,7 +10,11 @@
  * Every product of a row walks its keys in the same order wherever its query lies in a tile, and a
  * masked key weighs exactly 0 (positions behind the segment's end may hold anything: their values
  * are zeroed in shared memory): a row's bits depend on its query and keys alone. Weights are 2^x by
- * ex2.approx (relative error 2^-22), rounded to T for the product with the values. */
+ * ex2.approx (relative error 2^-22), rounded to T for the product with the values.
+ *
+ * NVIDIA H100 80GB, f16, 4 x 2048 causal: 380 TFLOP/s with 32 heads of 128, 400 with 8 key heads,
+ * 295 with 64 heads of 64 (a product of 8192^3 runs at 700). Taking turns is worth 6 %. What
+ * attention_mma.cu reaches there: 190. */
 #include "harness/backend/cuda/attention.cuh"
 #include "harness/backend/cuda/wgmma.cuh"
 

@@ -21,7 +21,7 @@ struct solver; /* factor.cu */
 struct cuda_device {
     struct device base;
     cudaStream_t stream;
-    int n_sm, sm; /* multiprocessors; compute capability, 90 for 9.0 */
+    int n_sm, sm;      /* multiprocessors; compute capability, 90 for 9.0 */
     size_t max_shared; /* bytes of shared memory that a block can have */
     struct pool *pool;
     struct gemm *gemm;

