@@ -27,9 +27,10 @@ static void help(FILE *f)
                "usage: duo COMMAND [OPTION...]      duo COMMAND --help says more\n\n");
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(f, "  %-7s %s\n", commands[i].name, commands[i].summary);
-    fprintf(f, "\nexample:\n"
-               "  duo eval -m llama-2-7b -t all --method duogpt --sparsity 0.5 --act-sparsity 0.5 \\\n"
-               "           --calib c4:128x2048 --baseline\n");
+    fprintf(f,
+            "\nexample:\n"
+            "  duo eval -m llama-2-7b -t all --method duogpt --sparsity 0.5 --act-sparsity 0.5 \\\n"
+            "           --calib c4:128x2048 --baseline\n");
 }
 
 static int unknown(const char *name)
@@ -64,15 +65,19 @@ static int dispatch(int argc, char **argv)
     return unknown(argv[1]);
 }
 
-/* Threads that wait for others spin in OpenMP's runtime for a third of a second before they sleep. On
- * a machine shared with other work that costs a factor of two to a hundred. The runtime reads its
- * settings before main(), so the program starts itself once more with a short spin. */
+/* Threads that wait for others spin in OpenMP's runtime for a third of a second before they sleep.
+ * On a machine shared with other work that costs a factor of two to a hundred. The runtime reads
+ * its settings before main(), so the program starts itself once more with a short spin. */
 static void limit_spinning(char **argv)
 {
-    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
+    char exe[4096];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+
+    if (n <= 0 || getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
         return;
+    exe[n] = 0;
     setenv("GOMP_SPINCOUNT", "10000", 1);
-    execv("/proc/self/exe", argv); /* returns only where it cannot: then it just runs slower */
+    execv(exe, argv); /* returns only where it cannot: then it just runs slower */
 }
 
 int main(int argc, char **argv)

@@ -1,9 +1,9 @@
 /* The sweep over the model.
  *
  * Hidden states of all calibration tokens are kept: the dense stream xd (only for methods that need
- * the residual) and the pruned model's stream xs. A layer is walked once per stream; whatever a
- * later group needs is kept as the attention's output (as) or computed again where that is cheaper
- * than keeping it (the MLP's hidden state). The dense stream runs through a copy of the layer's
+ * the residual) and the pruned model's stream xs. A layer is walked once per stream; what a later
+ * group needs is computed again where that is cheap (the MLP's hidden state) or kept where there is
+ * memory for it (the attention's output, as). The dense stream runs through a copy of the layer's
  * weights, since groups are pruned one by one under it. */
 #include "harness/measure/sweep.h"
 
@@ -12,9 +12,15 @@
 
 #include "harness/base/error.h"
 #include "harness/base/progress.h"
+#include "harness/measure/layer_stats.h"
 #include "harness/model/session.h"
 
-#define CHUNK_ROWS 2048 /* tokens per forward pass of calibration */
+/* Tokens per forward pass of calibration: what fits the caches, or fills a card. */
+#define CHUNK_ROWS_HOST 2048
+#define CHUNK_ROWS_DEVICE 8192
+
+/* On the host all streams together stay below this; a device's own memory is used up to a half. */
+#define HOST_STREAM_BYTES ((size_t)1 << 30)
 
 struct sweep {
     struct model *m;
@@ -22,11 +28,12 @@ struct sweep {
     const struct prune_options *options;
     struct session s;
     size_t window, n_windows, per_chunk; /* windows per chunk */
-    struct tensor xd, xs; /* T x h, f32: streams */
-    struct tensor as;     /* T x nh d: sparsified attention output of the pruned stream */
+    struct tensor xd, xs;                /* T x h, f32: streams */
+    struct tensor as; /* T x nh d: sparsified attention output of the pruned stream; data NULL:
+                         not kept */
     struct tensor in_d, attn_d, act_d; /* one chunk of the dense stream */
-    struct tensor diff;   /* one chunk: X~ - X, as wide as the widest group */
-    struct layer dense;   /* the layer as it was */
+    struct tensor diff;                /* one chunk: X~ - X, as wide as the widest group */
+    struct layer dense;                /* the layer as it was */
     struct layer_stats stats[N_GROUPS];
     struct sweep_times times;
     struct progress progress;
@@ -59,53 +66,9 @@ static size_t group_width(const struct model *m, int group)
     return group == GROUP_DOWN ? m->config.intermediate : m->config.hidden;
 }
 
-/* ---- statistics */
-
-static void stats_alloc(struct sweep *w, int group)
+static void stats_open(struct sweep *w, int group)
 {
-    struct device *dev = w->m->dev;
-    struct layer_stats *st = &w->stats[group];
-    size_t k = group_width(w->m, group);
-    unsigned needs = w->method->needs;
-
-    *st = (struct layer_stats){0};
-    if (needs & NEED_SUM_SQUARES)
-        st->sum_squares = device_tensor(dev, DTYPE_F32, 1, k);
-    if (needs & NEED_GRAM)
-        st->gram = device_tensor(dev, DTYPE_F32, k, k);
-    if (needs & NEED_RESIDUAL) {
-        st->cross = device_tensor(dev, DTYPE_F32, k, k);
-        st->residual = device_tensor(dev, DTYPE_F32, 1, k);
-    }
-}
-
-static struct tensor *const *stats_tensors(struct layer_stats *st)
-{
-    static _Thread_local struct tensor *all[4];
-
-    all[0] = &st->sum_squares;
-    all[1] = &st->gram;
-    all[2] = &st->cross;
-    all[3] = &st->residual;
-    return all;
-}
-
-static void stats_zero(struct sweep *w, int group)
-{
-    struct tensor *const *all = stats_tensors(&w->stats[group]);
-
-    for (int i = 0; i < 4; i++)
-        if (all[i]->data)
-            w->m->dev->ops->zero(w->m->dev, all[i]->data, tensor_nbytes(*all[i]));
-    w->stats[group].n_tokens = 0;
-}
-
-static void stats_free(struct sweep *w, int group)
-{
-    struct tensor *const *all = stats_tensors(&w->stats[group]);
-
-    for (int i = 0; i < 4; i++)
-        device_tensor_free(w->m->dev, all[i]);
+    layer_stats_init(&w->stats[group], w->m->dev, w->method->needs, group_width(w->m, group));
 }
 
 /* x: the group's input in the pruned stream; dense: in the dense stream, if there is one. */
@@ -115,18 +78,7 @@ static void collect(struct sweep *w, int group, struct tensor x, struct tensor d
     struct layer_stats *st = &w->stats[group];
 
     book(w, &w->times.forward);
-    st->n_tokens += x.rows;
-    if (st->sum_squares.data)
-        dev->ops->sum_squares(dev, st->sum_squares, x);
-    if (st->gram.data)
-        dev->ops->gram(dev, st->gram, x);
-    if (st->cross.data) {
-        struct tensor diff = {w->diff.data, w->diff.dtype, x.rows, x.cols};
-
-        dev->ops->subtract(dev, diff, dense, x);
-        dev->ops->cross(dev, st->cross, diff, x);
-        dev->ops->sum_squares(dev, st->residual, diff);
-    }
+    layer_stats_add(st, dev, x, dense, w->diff);
     book(w, &w->times.statistics);
 }
 
@@ -136,8 +88,8 @@ static int prune_group(struct sweep *w, int group)
 {
     struct device *dev = w->m->dev;
     struct layer *l = &w->m->layers[w->layer];
-    struct prune_job job = {.dev = dev, .options = w->options, .stats = &w->stats[group],
-                            .layer = w->layer};
+    struct prune_job job = {
+        .dev = dev, .options = w->options, .stats = &w->stats[group], .layer = w->layer};
     struct tensor into[3];
     int rc;
 
@@ -220,14 +172,23 @@ static void pass_qkv(struct sweep *w, struct chunk c)
     collect(w, GROUP_QKV, in, in_d);
 }
 
-static void pass_o(struct sweep *w, struct chunk c)
+/* The pruned stream's attention output for this chunk, computed. */
+static struct tensor sparse_attention(struct sweep *w, struct chunk c)
 {
-    struct tensor in = head_rows(w->s.in, c), attn = rows(w->as, c);
-    struct tensor attn_d = head_rows(w->attn_d, c);
+    struct tensor in = head_rows(w->s.in, c);
+    struct tensor attn = w->as.data ? rows(w->as, c) : head_rows(w->s.attn, c);
     struct layer *l = &w->m->layers[w->layer];
 
     layer_attention_input(&w->s, l, rows(w->xs, c), in);
     layer_attention(&w->s, l, w->layer, in, attn);
+    return attn;
+}
+
+static void pass_o(struct sweep *w, struct chunk c)
+{
+    struct tensor in = head_rows(w->s.in, c), attn = sparse_attention(w, c);
+    struct tensor attn_d = head_rows(w->attn_d, c);
+
     if (two_streams(w)) {
         layer_attention_input(&w->s, &w->dense, rows(w->xd, c), in);
         layer_attention(&w->s, &w->dense, w->layer, in, attn_d);
@@ -242,7 +203,7 @@ static void pass_gate_up(struct sweep *w, struct chunk c)
     struct tensor in = head_rows(w->s.in, c), in_d = head_rows(w->in_d, c);
     struct layer *l = &w->m->layers[w->layer];
 
-    layer_add(&w->s, rows(w->xs, c), rows(w->as, c), l->o);
+    layer_add(&w->s, rows(w->xs, c), w->as.data ? rows(w->as, c) : sparse_attention(w, c), l->o);
     layer_mlp_input(&w->s, l, rows(w->xs, c), in);
     if (two_streams(w))
         layer_mlp_input(&w->s, &w->dense, rows(w->xd, c), in_d);
@@ -338,11 +299,10 @@ static int sequential_layer(struct sweep *w, const int32_t *ids)
     if (two_streams(w))
         layer_copy(&w->dense, w->m, w->layer);
     for (int i = 0; i < 4 && rc == 0; i++) {
-        stats_alloc(w, step[i].group);
-        stats_zero(w, step[i].group);
+        stats_open(w, step[i].group);
         each_chunk(w, ids, step[i].pass, step[i].share);
         rc = prune_group(w, step[i].group);
-        stats_free(w, step[i].group);
+        layer_stats_release(&w->stats[step[i].group], w->m->dev);
     }
     if (rc == 0 && w->layer + 1 < w->m->config.n_layers)
         each_chunk(w, ids, pass_finish, 0.1);
@@ -356,14 +316,13 @@ static int one_pass_layer(struct sweep *w, const int32_t *ids)
     int rc = 0;
 
     for (int g = 0; g < N_GROUPS; g++) {
-        stats_alloc(w, g);
-        stats_zero(w, g);
+        stats_open(w, g);
     }
     each_chunk(w, ids, pass_all, 0.6);
     for (int g = 0; g < N_GROUPS; g++) {
         if (rc == 0)
             rc = prune_group(w, g);
-        stats_free(w, g);
+        layer_stats_release(&w->stats[g], w->m->dev);
     }
     if (rc == 0 && w->layer + 1 < w->m->config.n_layers)
         each_chunk(w, ids, pass_forward, 0.4);
@@ -384,6 +343,15 @@ static void embed_all(struct sweep *w, const int32_t *ids)
     }
 }
 
+/* Is there memory for the attention's output beside the streams? */
+static int keep_attention(const struct sweep *w, size_t stream, size_t attention)
+{
+    struct device *dev = w->m->dev;
+    size_t most = dev->ops->is_host ? HOST_STREAM_BYTES : dev->ops->memory_free(dev) / 2;
+
+    return (two_streams(w) ? 2 : 1) * stream + attention <= most;
+}
+
 static void streams_open(struct sweep *w)
 {
     struct device *dev = w->m->dev;
@@ -393,7 +361,8 @@ static void streams_open(struct sweep *w)
 
     session_open(&w->s, w->m, chunk, w->per_chunk * batch_pages_for(0, w->window), 0);
     w->xs = device_tensor(dev, DTYPE_F32, t, k->hidden);
-    if (w->method->sequential)
+    if (w->method->sequential &&
+        keep_attention(w, t * k->hidden * sizeof(float), t * q * dtype_size(w->m->dtype)))
         w->as = device_tensor(dev, w->m->dtype, t, q);
     if (!two_streams(w))
         return;
@@ -433,9 +402,9 @@ static int with_data(struct sweep *w, const int32_t *ids)
     int rc = 0;
 
     /* Sequential methods calibrate on the inputs of the run to come; others on dense ones. */
-    model_set_activation(w->m,
-                         w->method->sequential && w->options->act_sparsity > 0 ? ACT_TOPK : ACT_DENSE,
-                         w->options->act_sparsity);
+    model_set_activation(
+        w->m, w->method->sequential && w->options->act_sparsity > 0 ? ACT_TOPK : ACT_DENSE,
+        w->options->act_sparsity);
     streams_open(w);
     snprintf(what, sizeof(what), "prune by %s", w->method->name);
     progress_begin(&w->progress, what, "tokens x layers",
@@ -469,8 +438,8 @@ static int check_nm(const struct model *m, const struct pruner *method,
 int sweep_prune(struct model *m, const struct pruner *method, const struct prune_options *o,
                 const int32_t *ids, size_t n_windows, size_t window, struct sweep_times *times)
 {
-    struct sweep w = {.m = m, .method = method, .options = o, .window = window,
-                      .n_windows = n_windows};
+    struct sweep w = {
+        .m = m, .method = method, .options = o, .window = window, .n_windows = n_windows};
     double start = now_seconds();
     int rc;
 
@@ -480,7 +449,9 @@ int sweep_prune(struct model *m, const struct pruner *method, const struct prune
     } else if (!method->needs) {
         rc = without_data(&w);
     } else {
-        w.per_chunk = window < CHUNK_ROWS ? CHUNK_ROWS / window : 1;
+        size_t chunk = m->dev->ops->is_host ? CHUNK_ROWS_HOST : CHUNK_ROWS_DEVICE;
+
+        w.per_chunk = window < chunk ? chunk / window : 1;
         rc = with_data(&w, ids);
     }
     w.times.total = now_seconds() - start;

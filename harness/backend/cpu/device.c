@@ -111,6 +111,7 @@ const struct backend backend_cpu = {
     .name = "cpu",
     .summary = "plain C and OpenBLAS in float32",
     .dtypes = 1u << DTYPE_F32,
+    .is_host = 1,
     .open = cpu_open,
     .close = cpu_close,
     .describe = cpu_describe,
