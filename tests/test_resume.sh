@@ -50,6 +50,8 @@ bad=0
 values "$dir/clean" | grep -q run_id && bad=1
 [ "$(values "$dir/clean" | sort -u | wc -l)" = 12 ] || bad=1
 result $bad clean_run
+# Sanitizers make a run take many seconds.
+awk -v l="$length" 'BEGIN { exit l > 2 ? 0 : 1 }' && kills=5
 
 # ---- kills: until one run comes through, then a new journal, until there were enough
 
