@@ -10,7 +10,7 @@ B      := build/$(CONFIG)$(if $(CUDA),-cuda)
 
 PACKAGES := openblas libcjson sentencepiece libpcre2-8 libzip zlib libcurl libcrypto sqlite3
 OPT.release := -O3
-OPT.asan    := -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+OPT.asan    := -O2 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT.tsan    := -O1 -fsanitize=thread
 OPT    := -g -march=$(ARCH) -fopenmp $(OPT.$(CONFIG))
 WARN   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla $(if $(WERROR),-Werror)

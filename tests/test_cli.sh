@@ -199,6 +199,8 @@ refuses threads_0 2 "--threads: 0" eval -t piqa --threads 0
 refuses batch_tokens_x 2 "--batch-tokens: '12x'" eval -t piqa --batch-tokens 12x
 refuses seed_-1 2 "--seed: '-1'" eval -t piqa --seed -1
 refuses window_1 2 "--window: 1" eval -t wikitext2 --window 1
+refuses nm_and_act_order 2 "exclude each other" \
+	eval -t piqa --method duogpt --nm 2:4 --order act --calib self:2x32
 refuses sparsity_and_nm 2 "exclude each other" \
 	eval -t piqa --method magnitude --sparsity 0.5 --nm 2:4
 refuses sparsity_of_dense 2 "--sparsity does not apply to method dense" eval -t piqa --sparsity 0.5

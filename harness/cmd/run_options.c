@@ -83,6 +83,8 @@ static int check_takes(const struct run_options *o, const unsigned char *given)
                      o->methods[0]->name);
     if (o->n_sparsities && o->nm_m)
         return error("--sparsity and --nm exclude each other");
+    if (o->nm_m && o->order == 1)
+        return error("--order act and --nm exclude each other: N:M groups are columns as they lie");
     return 0;
 }
 

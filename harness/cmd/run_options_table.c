@@ -243,8 +243,19 @@ static int set_seed(struct run_options *o, const char *s)
 
 static int set_backend(struct run_options *o, const char *s)
 {
+    struct buf known = {0};
+    int found = strcmp(s, "auto") == 0;
+
     o->backend = s;
-    return 0;
+    buf_adds(&known, "auto");
+    for (int i = 0; backends[i]; i++) {
+        found |= strcmp(backends[i]->name, s) == 0;
+        buf_addf(&known, ", %s", backends[i]->name);
+    }
+    if (!found)
+        error("no backend '%s' in this build; known: %s", s, buf_str(&known));
+    buf_release(&known);
+    return found ? 0 : -1;
 }
 
 static int set_dtype(struct run_options *o, const char *s)

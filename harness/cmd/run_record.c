@@ -19,7 +19,8 @@ struct prune_options run_prune_options(const struct run *r, const struct cell *c
         .act_sparsity = c->act_sparsity,
         .alpha = isnan(o->alpha) ? c->method->alpha : o->alpha,
         .damp = o->damp,
-        .order_act = o->order >= 0 ? o->order : c->method->order_act,
+        /* N:M groups are columns as they lie: another order would scatter them. */
+        .order_act = o->nm_m ? 0 : o->order >= 0 ? o->order : c->method->order_act,
         .lazy_exact = o->lazy_exact,
         .block = o->block,
     };
