@@ -1,6 +1,6 @@
 /* Calibration windows sampled from the model itself: no data set is needed. Windows are decoded
- * side by side with a key/value cache; window i draws from PCG32 stream i, so that a window does not
- * depend on how many others are made. */
+ * side by side with a key/value cache; window i draws from PCG32 stream i, so that a window does
+ * not depend on how many others are made. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -13,24 +13,32 @@
 #define SIDE_BY_SIDE 96
 
 /* One id from softmax(logits), specials (BOS, EOS, and id 0, the unknown piece of SentencePiece's
- * LLaMA vocabularies) left out. */
-static int32_t sample(const float *logits, size_t n, const struct tokenizer *t, struct pcg32 *g)
+ * LLaMA vocabularies) left out. sum: n doubles of room. */
+static int32_t sample(const float *logits, size_t n, const struct tokenizer *t, struct pcg32 *g,
+                      double *sum)
 {
-    double max = -INFINITY, sum = 0, at;
-    int32_t bos = tokenizer_bos(t), eos = tokenizer_eos(t), last = 0;
+    int32_t bos = tokenizer_bos(t), eos = tokenizer_eos(t);
+    double max = -INFINITY, total = 0, at;
+    size_t lo = 1, hi = n - 1;
 
     for (size_t i = 0; i < n; i++)
         max = logits[i] > max ? logits[i] : max;
-    for (size_t i = 1; i < n; i++)
+    sum[0] = 0;
+    for (size_t i = 1; i < n; i++) {
         if ((int32_t)i != bos && (int32_t)i != eos)
-            sum += exp((double)logits[i] - max);
-    at = pcg32_double(g) * sum;
-    for (size_t i = 1; i < n && at >= 0; i++)
-        if ((int32_t)i != bos && (int32_t)i != eos) {
-            at -= exp((double)logits[i] - max);
-            last = (int32_t)i;
-        }
-    return last;
+            total += exp((double)logits[i] - max);
+        sum[i] = total;
+    }
+    at = pcg32_double(g) * total;
+    while (lo < hi) { /* the first id whose running sum is above */
+        size_t mid = (lo + hi) / 2;
+
+        if (sum[mid] > at)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return (int32_t)lo;
 }
 
 /* Windows [first, first + n) in one cached session. */
@@ -42,6 +50,7 @@ static void sample_side_by_side(const struct model *m, const struct tokenizer *t
     struct sequence *seq = xcalloc(n, sizeof(*seq));
     struct pcg32 *g = xmalloc(n * sizeof(*g));
     float *logits = xmalloc(n * n_vocab * sizeof(*logits));
+    double *sum = xmalloc(n * n_vocab * sizeof(*sum));
     int32_t rows[SIDE_BY_SIDE], next_page = 0, begin = tokenizer_bos(t);
     struct session session;
 
@@ -59,7 +68,8 @@ static void sample_side_by_side(const struct model *m, const struct tokenizer *t
         session_logits(&session, rows, n, logits);
 #pragma omp parallel for
         for (size_t i = 0; i < n; i++)
-            ids[(first + i) * s + j] = sample(logits + i * n_vocab, n_vocab, t, &g[i]);
+            ids[(first + i) * s + j] =
+                sample(logits + i * n_vocab, n_vocab, t, &g[i], sum + i * n_vocab);
         progress_add(bar, (double)n);
     }
     session_close(&session);
@@ -68,6 +78,7 @@ static void sample_side_by_side(const struct model *m, const struct tokenizer *t
     free(seq);
     free(g);
     free(logits);
+    free(sum);
 }
 
 int calib_sample_self(const struct model *m, const struct tokenizer *t, uint64_t seed, size_t n,

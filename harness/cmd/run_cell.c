@@ -107,8 +107,10 @@ static int compute_all(struct run *r, const struct cell *c, struct outcome *o, c
         rc = evaluate(&o->scores[i], &r->tasks[i], &r->session, r->journal, key);
     if (c->act_sparsity > 0 && r->session.n_rows_run) /* else what the journal had stays */
         m->act_zeros = act_zeros(r);
-    if (rc == 0 && r->journal)
+    if (rc == 0 && r->journal) {
         journal_put(r->journal, key, "measured", m, sizeof(*m));
+        journal_flush(r->journal);
+    }
     if (rc == 0 && text)
         rc = divergence_run(&o->divergence, text, &r->dense_session, &r->session, r->journal, key);
     model_set_activation(&r->model, ACT_DENSE, 0);

@@ -104,7 +104,7 @@ static void apply_defaults(struct run_options *o)
 {
     o->demo = !o->model;
     if (o->demo && !o->calib)
-        o->calib = "self:64x512";
+        o->calib = "self:64x256";
     if (!o->n_methods)
         o->methods[o->n_methods++] = pruners[0];
     if (!o->n_act_sparsities)

@@ -60,8 +60,10 @@ void cpu_kv_write(struct device *dev, struct kv_layer kv, struct tensor qkv,
     }
 }
 
-/* s (TILE x CHUNK, at column 0 of one page) = q_i . k_j for the 16 keys of a page. */
-static void page_scores(float *s, const float *const q[TILE], const float *k, size_t d)
+/* s (TILE x CHUNK, at column 0 of one page) = q_i . k_j for the 16 keys of a page. With n (TILE, or
+ * 1 while decoding) a constant, the loops unroll; a query's bits are the same in both. */
+static inline __attribute__((always_inline)) void page_scores(float *s, const float *const q[TILE],
+                                                              const float *k, size_t d, const int n)
 {
     v8f acc[TILE][2] = {{{0}}};
 
@@ -69,12 +71,12 @@ static void page_scores(float *s, const float *const q[TILE], const float *k, si
         v8f k0 = v8_load(k + j * KV_PAGE), k1 = v8_load(k + j * KV_PAGE + 8);
 
 #pragma GCC unroll 6
-        for (int i = 0; i < TILE; i++) {
+        for (int i = 0; i < n; i++) {
             acc[i][0] += k0 * q[i][j];
             acc[i][1] += k1 * q[i][j];
         }
     }
-    for (int i = 0; i < TILE; i++) {
+    for (int i = 0; i < n; i++) {
         v8_store(s + i * CHUNK, acc[i][0]);
         v8_store(s + i * CHUNK + 8, acc[i][1]);
     }
@@ -87,8 +89,10 @@ struct chunk_values {
 };
 
 /* o_i[0..16) = o_i * scale_i + sum_key p_i,key v_key[0..16), the first of 16 dimensions being j. */
-static void add_values(float *o, size_t d, size_t j, const float *p, const float *scale,
-                       const struct chunk_values *v)
+static inline __attribute__((always_inline)) void add_values(float *o, size_t d, size_t j,
+                                                             const float *p, const float *scale,
+                                                             const struct chunk_values *v,
+                                                             const int n)
 {
     v8f acc[TILE][2] = {{{0}}};
 
@@ -97,13 +101,13 @@ static void add_values(float *o, size_t d, size_t j, const float *p, const float
         v8f v0 = v8_load(row), v1 = v8_load(row + 8);
 
 #pragma GCC unroll 6
-        for (int i = 0; i < TILE; i++) {
+        for (int i = 0; i < n; i++) {
             acc[i][0] += v0 * p[(size_t)i * CHUNK + key];
             acc[i][1] += v1 * p[(size_t)i * CHUNK + key];
         }
     }
 #pragma GCC unroll 6
-    for (int i = 0; i < TILE; i++) {
+    for (int i = 0; i < n; i++) {
         float *to = o + (size_t)i * d + j;
 
         v8_store(to, v8_load(to) * scale[i] + acc[i][0]);
@@ -113,9 +117,9 @@ static void add_values(float *o, size_t d, size_t j, const float *p, const float
 
 /* The dimensions past the last multiple of 16, in the same order of additions. */
 static void add_values_tail(float *o, size_t d, size_t first, const float *p, const float *scale,
-                            const struct chunk_values *v)
+                            const struct chunk_values *v, size_t n)
 {
-    for (size_t i = 0; i < TILE; i++)
+    for (size_t i = 0; i < n; i++)
         for (size_t j = first; j < d; j++) {
             float a = 0;
 
@@ -175,9 +179,12 @@ static void tile_chunk(struct tile_state *t, const float *k, const float *v, con
         size_t page = (size_t)pages[at / KV_PAGE + p] * page_stride;
 
         values.page[p] = v + page;
-        page_scores(s + p * KV_PAGE, t->q, k + page, d);
+        if (t->n == 1)
+            page_scores(s + p * KV_PAGE, t->q, k + page, d, 1);
+        else
+            page_scores(s + p * KV_PAGE, t->q, k + page, d, TILE);
     }
-    for (int i = 0; i < TILE; i++) {
+    for (int i = 0; i < (t->n == 1 ? 1 : TILE); i++) {
         scale[i] = 1;
         if (at <= t->pos[i])
             scale[i] = softmax_step(s + i * CHUNK, at, t->pos[i], 1.0f / sqrtf((float)d),
@@ -186,9 +193,12 @@ static void tile_chunk(struct tile_state *t, const float *k, const float *v, con
             memset(s + i * CHUNK, 0, CHUNK * sizeof(float));
     }
     for (; j + 16 <= d; j += 16)
-        add_values(t->o, d, j, s, scale, &values);
+        if (t->n == 1)
+            add_values(t->o, d, j, s, scale, &values, 1);
+        else
+            add_values(t->o, d, j, s, scale, &values, TILE);
     if (j < d)
-        add_values_tail(t->o, d, j, s, scale, &values);
+        add_values_tail(t->o, d, j, s, scale, &values, t->n == 1 ? 1 : TILE);
 }
 
 static void tile_begin(struct tile_state *t, const float *q, size_t stride, size_t pos, size_t n,

@@ -84,10 +84,12 @@ struct cpu_scratch {
 };
 void cpu_scratch_release(struct cpu_scratch *s);
 
-/* out (n_rows x n, row stride ldo) = or += x (n_rows x k) W^T (W: n x k), on the calling thread. A
- * row's bits depend on its row of x alone; a column's on its row of W. */
-void cpu_rows_times(const float *x, size_t n_rows, size_t k, const float *w, size_t n, float *out,
-                    size_t ldo, int accumulate, struct cpu_scratch *s);
+/* out (n_rows x n, row stride ldo) = or += x W^T (x: n_rows x k, W: n x k) on the calling thread, in
+ * two steps so that x is packed once for several W. A row's bits depend on its row of x alone, a
+ * column's on its row of W. */
+void cpu_pack_rows(struct cpu_scratch *s, const float *x, size_t n_rows, size_t k);
+void cpu_packed_times(struct cpu_scratch *s, size_t n_rows, size_t k, const float *w, size_t n,
+                      float *out, size_t ldo, int accumulate);
 
 /* Rows of x that a thread takes at a time: enough tasks for all threads, bounded memory. */
 size_t cpu_rows_per_task(size_t n_rows, size_t k, int n_threads);

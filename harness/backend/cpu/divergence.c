@@ -63,13 +63,15 @@ static void tile_divergence(double *kl, int32_t *same_top, struct tensor xa, str
 
     for (size_t r = 0; r < xa.rows; r++)
         st[r].a.max = st[r].b.max = -INFINITY;
+    cpu_pack_rows(&s->scratch_a, xa.data, xa.rows, ha);
+    cpu_pack_rows(&s->scratch_b, xb.data, xb.rows, hb);
     for (size_t c = 0; c < head_a.rows; c += SLICE) {
         size_t n = head_a.rows - c < SLICE ? head_a.rows - c : SLICE;
 
-        cpu_rows_times(xa.data, xa.rows, ha, (const float *)head_a.data + c * ha, n, s->a, n, 0,
-                       &s->scratch_a);
-        cpu_rows_times(xb.data, xb.rows, hb, (const float *)head_b.data + c * hb, n, s->b, n, 0,
-                       &s->scratch_b);
+        cpu_packed_times(&s->scratch_a, xa.rows, ha, (const float *)head_a.data + c * ha, n, s->a,
+                         n, 0);
+        cpu_packed_times(&s->scratch_b, xb.rows, hb, (const float *)head_b.data + c * hb, n, s->b,
+                         n, 0);
         for (size_t r = 0; r < xa.rows; r++)
             row_slice(&st[r], s->a + r * n, s->b + r * n, c, n);
     }

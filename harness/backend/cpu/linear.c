@@ -56,7 +56,13 @@ static void tile(float *out, size_t ldo, size_t n_rows, size_t n_cols, const flo
     for (size_t r = 0; r < n_rows; r++) {
         float *o = out + r * ldo;
 
-        if (accumulate)
+        if (n_cols == PANEL && accumulate) {
+            v8_store(o, v8_load(o) + v8_load(sum + r * PANEL));
+            v8_store(o + 8, v8_load(o + 8) + v8_load(sum + r * PANEL + 8));
+        } else if (n_cols == PANEL) {
+            v8_store(o, v8_load(sum + r * PANEL));
+            v8_store(o + 8, v8_load(sum + r * PANEL + 8));
+        } else if (accumulate)
             for (size_t c = 0; c < n_cols; c++)
                 o[c] += sum[r * PANEL + c];
         else
@@ -86,20 +92,23 @@ static float *room(float **buffer, size_t *n, size_t need)
     return *buffer;
 }
 
-void cpu_rows_times(const float *x, size_t n_rows, size_t k, const float *w, size_t n, float *out,
-                    size_t ldo, int accumulate, struct cpu_scratch *s)
+void cpu_pack_rows(struct cpu_scratch *s, const float *x, size_t n_rows, size_t k)
 {
-    size_t tiles = (n_rows + ROWS - 1) / ROWS;
-    float *px = room(&s->x, &s->n_x, tiles * ROWS * k), *pw = room(&s->w, &s->n_w, PANEL * k);
+    pack(room(&s->x, &s->n_x, (n_rows + ROWS - 1) / ROWS * ROWS * k), x, n_rows, k, ROWS);
+}
 
-    pack(px, x, n_rows, k, ROWS);
+void cpu_packed_times(struct cpu_scratch *s, size_t n_rows, size_t k, const float *w, size_t n,
+                      float *out, size_t ldo, int accumulate)
+{
+    float *pw = room(&s->w, &s->n_w, PANEL * k);
+
     for (size_t c = 0; c < n; c += PANEL) {
         size_t n_cols = n - c < PANEL ? n - c : PANEL;
 
         pack(pw, w + c * k, n_cols, k, PANEL);
         for (size_t r = 0; r < n_rows; r += ROWS)
-            tile(out + r * ldo + c, ldo, n_rows - r < ROWS ? n_rows - r : ROWS, n_cols, px + r * k,
-                 pw, k, accumulate);
+            tile(out + r * ldo + c, ldo, n_rows - r < ROWS ? n_rows - r : ROWS, n_cols,
+                 s->x + r * k, pw, k, accumulate);
     }
 }
 
@@ -126,7 +135,10 @@ void cpu_linear(struct device *dev, struct tensor out, struct tensor x, struct t
     const float *xd = x.data, *wd = w.data;
     float *od = out.data;
     size_t k = x.cols, n = w.rows, rows = cpu_rows_per_task(x.rows, k, cpu_threads(dev));
-    size_t row_tasks = (x.rows + rows - 1) / rows, col_tasks = (n + TASK_COLS - 1) / TASK_COLS;
+    size_t row_tasks = (x.rows + rows - 1) / rows;
+    /* Columns are split only where the rows alone do not keep the threads busy. */
+    size_t cols = row_tasks < (size_t)cpu_threads(dev) ? TASK_COLS : n;
+    size_t col_tasks = (n + cols - 1) / cols;
 
 #pragma omp parallel num_threads(cpu_threads(dev))
     {
@@ -134,11 +146,12 @@ void cpu_linear(struct device *dev, struct tensor out, struct tensor x, struct t
 
 #pragma omp for schedule(dynamic)
         for (size_t i = 0; i < row_tasks * col_tasks; i++) {
-            size_t r = i / col_tasks * rows, c = i % col_tasks * TASK_COLS;
+            size_t r = i / col_tasks * rows, c = i % col_tasks * cols;
+            size_t n_rows = x.rows - r < rows ? x.rows - r : rows;
 
-            cpu_rows_times(xd + r * k, x.rows - r < rows ? x.rows - r : rows, k, wd + c * k,
-                           n - c < TASK_COLS ? n - c : TASK_COLS, od + r * n + c, n, accumulate,
-                           &scratch);
+            cpu_pack_rows(&scratch, xd + r * k, n_rows, k);
+            cpu_packed_times(&scratch, n_rows, k, wd + c * k, n - c < cols ? n - c : cols,
+                             od + r * n + c, n, accumulate);
         }
         cpu_scratch_release(&scratch);
     }

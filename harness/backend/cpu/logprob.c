@@ -6,9 +6,9 @@
 #include "harness/backend/cpu/cpu.h"
 #include "harness/backend/cpu/vec.h"
 
-#define SLICE 512 /* columns of logits at a time: fixed places, so that bits are fixed */
+#define SLICE 256 /* columns of logits at a time: fixed places, so that bits are fixed */
 
-#define MAX_ROWS 384
+#define MAX_ROWS 960
 
 /* Running state of one row's softmax over the slices seen so far. */
 struct row_state {
@@ -72,10 +72,11 @@ static void tile_logprob(double *logprob, int32_t *is_top, const float *x, size_
 
     for (size_t r = 0; r < n_rows; r++)
         st[r].max = -INFINITY;
+    cpu_pack_rows(scratch, x, n_rows, h);
     for (size_t c = 0; c < head.rows; c += SLICE) {
         size_t n = head.rows - c < SLICE ? head.rows - c : SLICE;
 
-        cpu_rows_times(x, n_rows, h, (const float *)head.data + c * h, n, logits, n, 0, scratch);
+        cpu_packed_times(scratch, n_rows, h, (const float *)head.data + c * h, n, logits, n, 0);
         for (size_t r = 0; r < n_rows; r++)
             row_slice(&st[r], logits + r * n, c, n, (size_t)target[r]);
     }
