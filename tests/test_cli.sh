@@ -165,7 +165,7 @@ refuses unknown_task 2 "known: all, wikitext2, piqa" eval -t piqa,nope
 refuses unknown_method 2 "known: dense, magnitude, wanda, sparsegpt, duogpt" \
 	eval -t piqa --method nope --sparsity 0.5
 refuses unknown_protocol 2 "known: lmeval-0.4, lmeval-0.4.9.2" eval -t piqa --protocol lmeval
-refuses unknown_backend 12 "known: cpu" $one --backend tpu
+refuses unknown_backend 2 "known: auto, cpu" $one --backend tpu
 refuses unknown_dtype 2 "known: auto, f32, f16, bf16" eval -t piqa --dtype int8
 refuses unknown_format 2 "known: md csv json jsonl" eval -t piqa -o xml
 refuses unknown_act_rule 2 "known: topk" eval -t piqa --act-rule best
