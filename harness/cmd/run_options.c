@@ -183,9 +183,3 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
     progress_quiet(o->quiet);
     return 0;
 }
-
-void run_options_release(struct run_options *o)
-{
-    /* Strings live as long as the process: argv's, or a few bytes made once. */
-    *o = (struct run_options){0};
-}

@@ -53,6 +53,5 @@ int run_options_parse(struct run_options *o, int argc, char **argv);
 /* Finds the model and data folders where the options do not name them: the embedded demo, or what
  * was fetched. 0 or error(). */
 int run_options_locate(struct run_options *o);
-void run_options_release(struct run_options *o);
 
 #endif

@@ -15,10 +15,11 @@ static void push(struct i32_list *l, int32_t v)
     l->v[l->n++] = v;
 }
 
-static struct i32_list *const *lists(struct batch *b)
-{
-    static _Thread_local struct i32_list *all[10];
+#define N_LISTS 9
 
+/* All lists of b; the first eight travel to the device. */
+static void lists(struct batch *b, struct i32_list *all[N_LISTS])
+{
     all[0] = &b->ids;
     all[1] = &b->positions;
     all[2] = &b->seg_row;
@@ -28,23 +29,24 @@ static struct i32_list *const *lists(struct batch *b)
     all[6] = &b->copy_row;
     all[7] = &b->copy_slot;
     all[8] = &b->parent;
-    return all;
 }
 
 void batch_clear(struct batch *b)
 {
-    struct i32_list *const *l = lists(b);
+    struct i32_list *l[N_LISTS];
 
-    for (int i = 0; i < 9; i++)
+    lists(b, l);
+    for (int i = 0; i < N_LISTS; i++)
         l[i]->n = 0;
     b->max_positions = b->n_pages = 0;
 }
 
 void batch_release(struct batch *b, struct device *dev)
 {
-    struct i32_list *const *l = lists(b);
+    struct i32_list *l[N_LISTS];
 
-    for (int i = 0; i < 9; i++)
+    lists(b, l);
+    for (int i = 0; i < N_LISTS; i++)
         free(l[i]->v);
     if (b->device_block)
         dev->ops->free(dev, b->device_block);
@@ -130,10 +132,11 @@ void batch_add_cached(struct batch *b, const int32_t *ids, size_t n, struct sequ
 
 void batch_upload(struct batch *b, struct device *dev)
 {
-    struct i32_list *const *l = lists(b);
+    struct i32_list *l[N_LISTS];
     size_t total = 0, at[8];
     int32_t *host, *d;
 
+    lists(b, l);
     for (int i = 0; i < 8; i++) {
         at[i] = total;
         total += l[i]->n + (i == 2); /* seg_row has one more */
