@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "harness/backend/decode.h"
 #include "harness/backend/tensor.h"
 
 /* Keys and values live in pages of KV_PAGE positions, so that sequences that share a prefix share
@@ -187,6 +188,8 @@ struct backend {
     /* Number of zeros; and 1 if every element is finite, else 0. */
     size_t (*count_zeros)(struct device *dev, struct tensor w);
     int (*all_finite)(struct device *dev, struct tensor w);
+
+    const struct decode_ops *decode; /* decode.h; NULL in a backend that does not have it yet */
 };
 
 /* What every backend's device begins with. */
