@@ -62,7 +62,7 @@ static const struct segment mixed[] = {
 static void attention_case(enum dtype t, struct attention_shape sh, double scale)
 {
     struct pcg32 same = rng;
-    struct packed b = packed_make(dev, &rng, mixed, N_MIXED),
+    struct packed_batch b = packed_make(dev, &rng, mixed, N_MIXED),
                   rb = packed_make(ref, &same, mixed, N_MIXED);
     size_t w = sh.n_heads * sh.head_dim, cols = w + 2 * sh.n_kv_heads * sh.head_dim;
     size_t n = b.b.n_rows * w;
@@ -106,14 +106,14 @@ static void test_attention(void)
 /* Every segment once more, alone in a batch with its prefix and without sharing: the same bits. */
 static void bits_case(enum dtype t, struct attention_shape sh)
 {
-    struct packed b = packed_make(dev, &rng, mixed, N_MIXED);
+    struct packed_batch b = packed_make(dev, &rng, mixed, N_MIXED);
     size_t w = sh.n_heads * sh.head_dim, cols = w + 2 * sh.n_kv_heads * sh.head_dim;
     float *qkv = random_floats(&rng, b.b.n_rows * cols, 1);
     float *all = run_attention(dev, &b, t, sh, qkv, NULL);
 
     for (size_t s = 0; s < N_MIXED; s++) {
         struct segment one = {b.seg_pos[s] + mixed[s].len, -1};
-        struct packed u = packed_make(dev, &rng, &one, 1);
+        struct packed_batch u = packed_make(dev, &rng, &one, 1);
         float *x = xmalloc((size_t)one.len * cols * 4), *got;
 
         for (int p = 0; p < one.len; p++)

@@ -133,7 +133,7 @@ static double bench_attention(const char *what, struct attention_shape sh, size_
 {
     struct segment *seg = xmalloc(n_seq * sizeof(*seg));
     size_t w = sh.n_heads * sh.head_dim, kvw = sh.n_kv_heads * sh.head_dim, rows = n_seq * len;
-    struct packed b;
+    struct packed_batch b;
     struct tensor qkv = random_tensor(DTYPE_F16, rows, w + 2 * kvw, 1), k, v, o, cs;
     struct kv_layer kv;
     double s, moved;

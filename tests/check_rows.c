@@ -18,6 +18,59 @@ static uint64_t counted(uint64_t *n)
     return host;
 }
 
+/* ---- constant and random content: the host's, to the bit */
+
+static void test_fill(void)
+{
+    FOR_DTYPES(t)
+    {
+        for (size_t n = 1; n < 3000000; n = 17 * n + 5) {
+            struct tensor a = poison(dev, t, 1, n), b = poison(ref, DTYPE_F32, 1, n);
+            float *got, *want;
+
+            dev->ops->fill_normal(dev, a, 0.02f, 5, n);
+            ref->ops->fill_normal(ref, b, 0.02f, 5, n);
+            got = get(dev, a);
+            want = get(ref, b);
+            round_to(want, n, t);
+            EXPECT(memcmp(got, want, n * sizeof(*got)) == 0, "%s, %zu values", dtype_name(t), n);
+            free(got);
+            dev->ops->fill(dev, a, 1.5f);
+            got = get(dev, a);
+            EXPECT(got[0] == 1.5f && got[n / 2] == 1.5f && got[n - 1] == 1.5f, "%s", dtype_name(t));
+            free(got);
+            free(want);
+            device_tensor_free(dev, &a);
+            device_tensor_free(ref, &b);
+        }
+    }
+}
+
+/* ---- copies beside the computation */
+
+static void test_stream(void)
+{
+    size_t n = 1 << 20;
+    float *host = dev->ops->host_alloc(dev, n * sizeof(*host));
+    struct tensor t = device_tensor(dev, DTYPE_F32, 1, n);
+    float *got;
+
+    for (int round = 0; round < 20; round++) {
+        for (size_t i = 0; i < n; i++)
+            host[i] = (float)(i % 1000) + (float)round;
+        dev->ops->fill(dev, t, -1);
+        dev->ops->stream_in(dev, t.data, host, n * sizeof(*host)); /* after the fill */
+        dev->ops->stream_wait(dev);
+        dev->ops->scale(dev, t, 2); /* after the copy */
+        got = get(dev, t);
+        for (size_t i = 0; i < n; i += 997)
+            EXPECT(got[i] == 2 * host[i], "round %d, value %zu", round, i);
+        free(got);
+    }
+    dev->ops->host_free(dev, host);
+    device_tensor_free(dev, &t);
+}
+
 /* ---- conversion: the host's roundings, to the bit */
 
 static void test_convert(void)
@@ -219,6 +272,8 @@ int check_rows(void)
 {
     int failed = 0;
 
+    RUN_AND_COUNT(test_fill, failed);
+    RUN_AND_COUNT(test_stream, failed);
     RUN_AND_COUNT(test_convert, failed);
     RUN_AND_COUNT(test_embed_and_gather, failed);
     RUN_AND_COUNT(test_sparsify, failed);

@@ -218,7 +218,7 @@ static UNUSED float *positive_definite(struct pcg32 *g, size_t t, size_t k, doub
 /* ---- packed batches: segment s has seg_pos[s] positions before it (a shared prefix if prefix[s]
  * names an earlier segment) and len[s] rows */
 
-struct packed {
+struct packed_batch {
     struct batch_layout b; /* on the device */
     size_t n_pages;        /* pages that the store needs */
     int32_t *row_pos;      /* host copies */
@@ -234,10 +234,10 @@ struct segment {
 
 /* A segment with a prefix shares the prefix's full pages and owns a copy of its last, partly filled
  * one; pages are handed out in a shuffled order. Prefix segments begin at position 0. */
-static UNUSED struct packed packed_make(struct device *dev, struct pcg32 *g,
+static UNUSED struct packed_batch packed_make(struct device *dev, struct pcg32 *g,
                                         const struct segment *seg, size_t n)
 {
-    struct packed t = {0};
+    struct packed_batch t = {0};
     size_t rows = 0, listed = 0, n_list = 0, copies = 0, max_pos = 0;
     int32_t *perm;
 
@@ -309,7 +309,7 @@ static UNUSED struct packed packed_make(struct device *dev, struct pcg32 *g,
     return t;
 }
 
-static UNUSED void packed_release(struct device *dev, struct packed *t)
+static UNUSED void packed_release(struct device *dev, struct packed_batch *t)
 {
     const void *on_device[] = {t->b.positions, t->b.seg_row,  t->b.seg_pos,  t->b.seg_page,
                                t->b.pages,     t->b.copy_row, t->b.copy_slot};
@@ -324,11 +324,11 @@ static UNUSED void packed_release(struct device *dev, struct packed *t)
     free(t->pages);
     free(t->copy_row);
     free(t->copy_slot);
-    *t = (struct packed){0};
+    *t = (struct packed_batch){0};
 }
 
 /* Row of qkv that holds position p of segment s. */
-static UNUSED size_t row_at(const struct packed *t, const struct segment *seg, size_t s, int p)
+static UNUSED size_t row_at(const struct packed_batch *t, const struct segment *seg, size_t s, int p)
 {
     if (p < t->seg_pos[s])
         return (size_t)(t->seg_row[seg[s].prefix] + p);
@@ -337,7 +337,7 @@ static UNUSED size_t row_at(const struct packed *t, const struct segment *seg, s
 
 /* Writes the keys and values of qkv to a fresh store (poisoned first) and runs attention; returns
  * the output (rows x n_heads d) on the host. */
-static UNUSED float *run_attention(struct device *dev, const struct packed *t, enum dtype dtype,
+static UNUSED float *run_attention(struct device *dev, const struct packed_batch *t, enum dtype dtype,
                                    struct attention_shape shape, const float *qkv,
                                    const struct act_rule *rule)
 {

@@ -283,7 +283,7 @@ static void test_rope(void)
     device_tensor_free(dev, &c);
 }
 
-static float *textbook_attention(const struct packed *t, const struct segment *seg,
+static float *textbook_attention(const struct packed_batch *t, const struct segment *seg,
                                  struct attention_shape sh, const float *qkv)
 {
     size_t d = sh.head_dim, nh = sh.n_heads, nkv = sh.n_kv_heads, cols = (nh + 2 * nkv) * d;
@@ -329,7 +329,7 @@ static const struct segment segments[] = {
 
 static void check_attention(struct attention_shape sh, double scale)
 {
-    struct packed t = packed_make(dev, &rng, segments, N_SEGMENTS);
+    struct packed_batch t = packed_make(dev, &rng, segments, N_SEGMENTS);
     size_t cols = (sh.n_heads + 2 * sh.n_kv_heads) * sh.head_dim;
     size_t n_out = t.b.n_rows * sh.n_heads * sh.head_dim;
     float *qkv = random_floats(&rng, t.b.n_rows * cols, scale);
@@ -364,7 +364,7 @@ static void test_attention(void)
 static void test_attention_gives_a_row_the_same_bits_in_every_batch(void)
 {
     const struct attention_shape sh = {4, 2, 48};
-    struct packed t = packed_make(dev, &rng, segments, N_SEGMENTS);
+    struct packed_batch t = packed_make(dev, &rng, segments, N_SEGMENTS);
     size_t cols = 8 * 48, w = 4 * 48;
     float *qkv = random_floats(&rng, t.b.n_rows * cols, 1);
     float *all = run_attention(dev, &t, DTYPE_F32, sh, qkv, NULL);
@@ -372,7 +372,7 @@ static void test_attention_gives_a_row_the_same_bits_in_every_batch(void)
     for (size_t s = 0; s < N_SEGMENTS; s++) {
         /* one segment of prefix and rows together, without sharing */
         struct segment one = {t.seg_pos[s] + segments[s].len, -1};
-        struct packed u = packed_make(dev, &rng, &one, 1);
+        struct packed_batch u = packed_make(dev, &rng, &one, 1);
         float *x = xmalloc((size_t)one.len * cols * 4), *got;
 
         for (int p = 0; p < one.len; p++)

@@ -85,7 +85,7 @@ static void loaded_values(void)
             CHECK(w[k] == value_of(&m, v, k));
         memset(model.layers[1].qkv.data, 0, tensor_nbytes(model.layers[1].qkv));
         CHECK(linear_zeros(&model, 1, LINEAR_V) == 32);
-        CHECK(model_restore(&model, &c) == 0);
+        CHECK(model_restore(&model) == 0);
         for (size_t k = 0; k < 32; k++)
             CHECK(w[k] == value_of(&m, v, k));
         CHECK(model.head.data != model.embed.data);

@@ -94,6 +94,22 @@ struct backend {
     void (*zero)(struct device *dev, void *dst, size_t nbytes);
     /* dst[i] = (dst type) src[i]; same number of elements. */
     void (*convert)(struct device *dev, struct tensor dst, struct tensor src);
+    /* Every element = value; or stddev * z, z_i near standard normal and never 0: the sum of
+     * 2 b - 255 over seven bytes b of outputs 2 i and 2 i + 1 of PCG32 with this seed and stream,
+     * low bytes first, divided by its standard deviation. The same bits on every backend. */
+    void (*fill)(struct device *dev, struct tensor t, float value);
+    void (*fill_normal)(struct device *dev, struct tensor t, float stddev, uint64_t seed,
+                        uint64_t stream);
+
+    /* ---- from the host's memory beside the computation. Memory that copies run from at full
+     * speed; dies when there is none. */
+    void *(*host_alloc)(struct device *dev, size_t nbytes);
+    void (*host_free)(struct device *dev, void *p);
+    /* Begins to copy once all operations called before are done; operations called after
+     * stream_wait() run after all copies begun before it. host: of host_alloc, not to be changed
+     * until then. */
+    void (*stream_in)(struct device *dev, void *dst, const void *host, size_t nbytes);
+    void (*stream_wait)(struct device *dev);
 
     /* ---- forward */
     /* out[t,:] = table[ids[t],:] */
@@ -191,6 +207,9 @@ struct backend {
 
     const struct decode_ops *decode; /* decode.h; NULL in a backend that does not have it yet */
 };
+
+/* Standard deviation of the sum of 2 b - 255 over seven uniform bytes: sqrt(7 (256^2 - 1) / 3). */
+#define NORMAL_BYTES_STDDEV 391.0435f
 
 /* What every backend's device begins with. */
 struct device {

@@ -28,7 +28,7 @@ static int prune(struct run *r, const struct cell *c)
     struct prune_options p = run_prune_options(r, c);
     struct sweep_times t;
 
-    if (r->pruned && model_restore(&r->model, &r->checkpoint) != 0)
+    if (r->pruned && model_restore(&r->model) != 0)
         return -1;
     r->pruned = c->method->takes != 0;
     if (sweep_prune(&r->model, c->method, &p, r->calib.ids, r->calib.n_windows, r->calib.window,

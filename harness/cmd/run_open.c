@@ -10,37 +10,66 @@
 #include "harness/base/file.h"
 #include "harness/base/sha256.h"
 #include "harness/cmd/run.h"
+#include "harness/model/synthetic.h"
+
+/* The type to compute with, and whether the backend can. */
+static int choose_dtype(const struct run *r, enum dtype own, enum dtype *out)
+{
+    const struct run_options *o = &r->o;
+    unsigned dtypes = r->dev->ops->dtypes;
+
+    *out = own;
+    if (strcmp(o->dtype, "auto") != 0)
+        *out = strcmp(o->dtype, "f32") == 0   ? DTYPE_F32
+               : strcmp(o->dtype, "f16") == 0 ? DTYPE_F16
+                                              : DTYPE_BF16;
+    else if (!(dtypes & 1u << own))
+        *out = DTYPE_F32;
+    if (!(dtypes & 1u << *out))
+        return error("--dtype %s: the %s backend does not compute in it; try --dtype auto",
+                     dtype_name(*out), r->dev->ops->name);
+    return 0;
+}
+
+static int open_tokenizer(struct run *r, const char *dir, size_t n_vocab)
+{
+    if (!dir)
+        return 0;
+    if (tokenizer_open(&r->tokenizer, dir) != 0)
+        return -1;
+    if (tokenizer_n_vocab(r->tokenizer) > n_vocab)
+        return error("%s: the tokenizer has %zu ids, the model's vocabulary %zu", dir,
+                     tokenizer_n_vocab(r->tokenizer), n_vocab);
+    return 0;
+}
 
 static int open_model(struct run *r)
 {
     const struct run_options *o = &r->o;
-    enum dtype dtype;
-    unsigned dtypes;
+    struct model_source src = {.seed = o->seed};
+    enum dtype dtype = DTYPE_F16; /* of synthetic weights */
+    size_t n_vocab;
 
-    if (device_open(&r->dev, o->backend, o->threads) != 0 ||
-        checkpoint_open(&r->checkpoint, o->model) != 0 ||
-        tokenizer_open(&r->tokenizer, o->model) != 0)
+    if (device_open(&r->dev, o->backend, o->threads) != 0)
         return -1;
-    if (o->divergence && divergence_check(r->dev) != 0)
+    if (o->shape ? synthetic_config(&src.config, o->shape) != 0
+                 : checkpoint_open(&r->checkpoint, o->model) != 0)
         return -1;
-    if (tokenizer_n_vocab(r->tokenizer) > r->checkpoint.config.n_vocab)
-        return error("%s: the tokenizer has %zu ids, config.json says vocab_size %zu", o->model,
-                     tokenizer_n_vocab(r->tokenizer), r->checkpoint.config.n_vocab);
-    dtypes = r->dev->ops->dtypes;
-    dtype = checkpoint_dtype(&r->checkpoint);
-    if (strcmp(o->dtype, "auto") != 0)
-        dtype = strcmp(o->dtype, "f32") == 0   ? DTYPE_F32
-                : strcmp(o->dtype, "f16") == 0 ? DTYPE_F16
-                                               : DTYPE_BF16;
-    else if (!(dtypes & 1u << dtype))
-        dtype = DTYPE_F32;
-    if (!(dtypes & 1u << dtype))
-        return error("--dtype %s: the %s backend does not compute in it; try --dtype auto",
-                     dtype_name(dtype), r->dev->ops->name);
-    checkpoint_sha256(&r->checkpoint, r->model_sha256);
-    if (model_open(&r->model, r->dev, &r->checkpoint, dtype) != 0)
+    n_vocab = o->shape ? src.config.n_vocab : r->checkpoint.config.n_vocab;
+    if (open_tokenizer(r, o->tokenizer ? o->tokenizer : o->model, n_vocab) != 0 ||
+        (o->divergence && divergence_check(r->dev) != 0))
         return -1;
-    return o->divergence ? model_open(&r->dense, r->dev, &r->checkpoint, dtype) : 0;
+    if (!o->shape) {
+        src.checkpoint = &r->checkpoint;
+        dtype = checkpoint_dtype(&r->checkpoint);
+        checkpoint_sha256(&r->checkpoint, r->model_sha256);
+    }
+    if (choose_dtype(r, dtype, &dtype) != 0 ||
+        model_open_from(&r->model, r->dev, &src, dtype, o->residence) != 0)
+        return -1;
+    if (r->model.store && !o->quiet)
+        fprintf(stderr, "the layers stay in host memory and are copied to the device in turn\n");
+    return o->divergence ? model_open_from(&r->dense, r->dev, &src, dtype, o->residence) : 0;
 }
 
 /* The bytes of a set's file and the SHA-256 over all of the task's files. */
@@ -159,6 +188,30 @@ static int check_outputs(const struct run_options *o)
     return o->log_samples ? dir_make(o->log_samples) : 0;
 }
 
+/* Tokens per forward pass when the options leave it open: on the host what fits the caches; on a
+ * device as many as fill it, within AUTO_BYTES and half of what is free, but a window at least. */
+#define AUTO_ROWS_HOST 2048
+#define AUTO_ROWS_DEVICE 16384
+#define AUTO_BYTES ((size_t)2 << 30)
+
+static size_t n_pages_for(size_t rows)
+{
+    return rows / KV_PAGE + rows / 4 + 64;
+}
+
+static size_t auto_rows(const struct run *r)
+{
+    size_t rows = AUTO_ROWS_DEVICE, most, least = r->o.window;
+
+    if (r->dev->ops->is_host)
+        return least > AUTO_ROWS_HOST ? least : AUTO_ROWS_HOST;
+    most = r->dev->ops->memory_free(r->dev) / 2;
+    most = most < AUTO_BYTES ? most : AUTO_BYTES;
+    while (rows > least && session_nbytes(&r->model, rows, n_pages_for(rows), 0) > most)
+        rows = rows / 2 > least ? rows / 2 : least;
+    return rows;
+}
+
 int run_open(struct run *r)
 {
     size_t rows;
@@ -176,10 +229,8 @@ int run_open(struct run *r)
         return -1;
     if (r->o.resume && journal_open(&r->journal, r->o.resume) != 0)
         return -1;
-    rows = r->o.batch_tokens ? r->o.batch_tokens : 2048;
-    if (!r->o.batch_tokens && r->o.window > rows)
-        rows = r->o.window;
-    session_open(&r->session, &r->model, rows, rows / KV_PAGE + rows / 4 + 64, 0);
+    rows = r->o.batch_tokens ? r->o.batch_tokens : auto_rows(r);
+    session_open(&r->session, &r->model, rows, n_pages_for(rows), 0);
     if (r->o.divergence) /* one window at a time */
         session_open(&r->dense_session, &r->dense, r->o.window, r->o.window / KV_PAGE + 1, 0);
     return 0;

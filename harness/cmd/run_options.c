@@ -100,9 +100,19 @@ static int check_divergence(const struct run_options *o)
     return error("--divergence runs over the text of wikitext2: add it to -t");
 }
 
+static int check_source(const struct run_options *o)
+{
+    if (o->model && o->shape)
+        return error("-m and --shape exclude each other");
+    if (o->shape && !o->tokenizer && o->n_tasks)
+        return error("--shape %s: synthetic weights have no tokenizer: name one with --tokenizer DIR",
+                     o->shape);
+    return 0;
+}
+
 static void apply_defaults(struct run_options *o)
 {
-    o->demo = !o->model;
+    o->demo = !o->model && !o->shape;
     if (o->demo && !o->calib)
         o->calib = "self:64x256";
     if (!o->n_methods)
@@ -124,7 +134,7 @@ int run_options_locate(struct run_options *o)
         free(demo);
         if (!o->quiet)
             fprintf(stderr, "model: the embedded demo (%s)\n", o->model);
-    } else if (!dir_exists(o->model) && strchr(o->model, '/')) {
+    } else if (o->model && !dir_exists(o->model) && strchr(o->model, '/')) {
         char *found;
 
         if (fetch_model_dir(o->model, &found) != 0)
@@ -178,7 +188,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
     if (!o->n_tasks)
         return error("no tasks: give some with -t, such as -t wikitext2,piqa or -t all");
     apply_defaults(o);
-    if (check_divergence(o) != 0 || check_takes(o, given) != 0)
+    if (check_source(o) != 0 || check_divergence(o) != 0 || check_takes(o, given) != 0)
         return -1;
     progress_quiet(o->quiet);
     return 0;

@@ -8,11 +8,15 @@
 #include "harness/measure/protocol.h"
 #include "harness/measure/pruner.h"
 #include "harness/measure/task.h"
+#include "harness/model/model.h"
 
 #define MAX_LIST 64
 
 struct run_options {
     const char *model, *data_dir;
+    const char *shape;     /* synthetic weights of this shape instead of a model */
+    const char *tokenizer; /* folder of the tokenizer; NULL: the model's */
+    enum residence residence;
     int demo; /* the embedded model: its data and calibration are the defaults */
 
     const struct task *tasks[MAX_LIST]; /* NULL: wikitext2 */

@@ -8,6 +8,7 @@
 
 #include "harness/base/buf.h"
 #include "harness/base/error.h"
+#include "harness/model/synthetic.h"
 
 /* ---- values */
 
@@ -67,6 +68,33 @@ static int set_model(struct run_options *o, const char *s)
 {
     o->model = s;
     return 0;
+}
+
+static int set_shape(struct run_options *o, const char *s)
+{
+    struct llama_config unused;
+
+    o->shape = s;
+    return synthetic_config(&unused, s);
+}
+
+static int set_tokenizer(struct run_options *o, const char *s)
+{
+    o->tokenizer = s;
+    return 0;
+}
+
+static int set_weights(struct run_options *o, const char *s)
+{
+    static const char *const known[] = {
+        [RESIDENCE_AUTO] = "auto", [RESIDENCE_DEVICE] = "device", [RESIDENCE_STREAM] = "stream"};
+
+    for (int i = 0; i < 3; i++)
+        if (strcmp(known[i], s) == 0) {
+            o->residence = (enum residence)i;
+            return 0;
+        }
+    return error("--weights: '%s' is not known; known: auto, device, stream", s);
 }
 
 static int add_task_named(struct run_options *o, const struct task *t)
@@ -364,6 +392,12 @@ static int set_quiet(struct run_options *o, const char *s)
 const struct run_option run_option_table[] = {
     {'m', "model", "DIR", "Hugging Face folder, or org/name once fetched; default: the demo",
      set_model, 0},
+    {0, "shape", "NAME",
+     "instead of a model: synthetic weights of llama2-7b, llama2-13b,\n" HELP_INDENT
+     "llama3-8b, ..., drawn from --seed; for measuring speed",
+     set_shape, 0},
+    {0, "tokenizer", "DIR", "take the tokenizer from there; default: the model's", set_tokenizer,
+     0},
     {'t', "tasks", "LIST", "comma list: wikitext2, piqa, ..., or all (see duo list tasks)",
      set_tasks, 0},
     {0, "data", "DIR", "the data sets' folder; default: what duo fetch fetched", set_data, 0},
@@ -401,6 +435,10 @@ const struct run_option run_option_table[] = {
     {0, "no-bos", NULL, "perplexity without BOS at the start of the text", set_no_bos, 0},
     {0, "backend", "NAME", "cpu, cuda, or auto (default)", set_backend, 0},
     {0, "dtype", "NAME", "auto (default), f32, f16, bf16", set_dtype, 0},
+    {0, "weights", "WHERE",
+     "device, stream (in host memory, copied layer by layer), or auto\n" HELP_INDENT
+     "(default): stream where they do not fit the device",
+     set_weights, 0},
     {0, "threads", "N", "CPU threads; default: all", set_threads, 0},
     {0, "batch-tokens", "N", "tokens per forward pass; default auto; scores do not depend on it",
      set_batch_tokens, 0},

@@ -65,8 +65,12 @@ void run_identity(const struct run *r, const struct cell *c, struct record *out)
     record_init(out);
     record_stamp(out);
     record_set(&out->git, duo_git);
-    record_set(&out->model, o->model);
-    record_set(&out->model_sha256, r->model_sha256);
+    record_set(&out->model, o->shape ? o->shape : o->model);
+    record_set(&out->model_sha256, o->shape ? NULL : r->model_sha256);
+    if (o->shape) {
+        out->seed = (double)o->seed;
+        record_warn(out, "synthetic weights: only speeds mean something");
+    }
     record_set(&out->tokenizer_sha256, tokenizer_sha256(r->tokenizer));
     out->n_params = (double)config_n_params(&r->model.config);
     out->n_linear_params = (double)config_n_linear_params(&r->model.config);

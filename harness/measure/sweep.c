@@ -389,9 +389,12 @@ static int without_data(struct sweep *w)
 {
     int rc = 0;
 
-    for (w->layer = 0; w->layer < w->m->config.n_layers && rc == 0; w->layer++)
+    for (w->layer = 0; w->layer < w->m->config.n_layers && rc == 0; w->layer++) {
+        model_layer(w->m, w->layer);
         for (int g = 0; g < N_GROUPS && rc == 0; g++)
             rc = prune_group(w, g);
+        model_layer_changed(w->m, w->layer);
+    }
     return rc;
 }
 
@@ -410,8 +413,11 @@ static int with_data(struct sweep *w, const int32_t *ids)
     progress_begin(&w->progress, what, "tokens x layers",
                    (double)(n_layers * w->n_windows * w->window));
     embed_all(w, ids);
-    for (w->layer = 0; w->layer < n_layers && rc == 0; w->layer++)
+    for (w->layer = 0; w->layer < n_layers && rc == 0; w->layer++) {
+        model_layer(w->m, w->layer);
         rc = w->method->sequential ? sequential_layer(w, ids) : one_pass_layer(w, ids);
+        model_layer_changed(w->m, w->layer);
+    }
     if (rc == 0)
         progress_end(&w->progress);
     streams_close(w);

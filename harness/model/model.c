@@ -6,6 +6,7 @@
 
 #include "harness/base/error.h"
 #include "harness/model/rope.h"
+#include "harness/model/synthetic.h"
 
 static const struct {
     const char *name;
@@ -17,63 +18,118 @@ static const struct {
     {"mlp.down_proj", GROUP_DOWN},
 };
 
-/* Copies one checkpoint tensor into dst, converting on the device. */
-static int load(const struct model *m, const struct checkpoint *c, const char *name,
-                struct tensor dst)
+/* Room that a model leaves on the device for running it: sessions, scratch, the library's own. */
+#define ROOM_TO_WORK ((size_t)4 << 30)
+
+static void make(const struct model *m, const char *name, struct tensor dst)
 {
     struct device *dev = m->dev;
-    struct tensor host, raw;
-    int finite;
 
+    if (strstr(name, "norm"))
+        dev->ops->fill(dev, dst, 1);
+    else
+        dev->ops->fill_normal(dev, dst, SYNTHETIC_STDDEV, m->seed, synthetic_stream(name));
+}
+
+/* Fills dst with the named tensor of the model's source, converting on the device. */
+static int load(const struct model *m, const char *name, struct tensor dst)
+{
+    const struct checkpoint *c = m->checkpoint;
+    struct device *dev = m->dev;
+    struct tensor host, raw;
+
+    if (!c) {
+        make(m, name, dst);
+        return 0;
+    }
     if (checkpoint_tensor(c, name, dst.rows, dst.cols, &host) != 0)
         return -1;
     raw = device_tensor(dev, host.dtype, host.rows, host.cols);
     dev->ops->upload(dev, raw.data, host.data, tensor_nbytes(host));
     dev->ops->convert(dev, dst, raw);
     device_tensor_free(dev, &raw);
-    finite = dev->ops->all_finite(dev, dst);
-    if (!finite)
+    if (!dev->ops->all_finite(dev, dst))
         return error("%s: tensor '%s' has values that are not finite%s", c->dir, name,
                      dst.dtype == DTYPE_F16 ? " in f16" : "");
     return 0;
 }
 
-static int load_linears(const struct model *m, const struct checkpoint *c, size_t layer)
+static int load_linears(const struct model *m, size_t layer)
 {
     char name[96];
 
+    if (m->store)
+        layer_store_claim(m->store, layer);
     for (int i = 0; i < N_LINEARS; i++) {
         struct linear *l = &m->layers[layer].linears[i];
 
         snprintf(name, sizeof(name), "model.layers.%zu.%s.weight", layer, l->name);
-        if (load(m, c, name, l->w) != 0)
+        if (load(m, name, l->w) != 0)
             return -1;
     }
+    model_layer_changed(m, layer);
     return 0;
 }
 
-static int load_norms(const struct model *m, const struct checkpoint *c, size_t layer)
+static int load_norms(const struct model *m, size_t layer)
 {
     char name[96];
 
     snprintf(name, sizeof(name), "model.layers.%zu.input_layernorm.weight", layer);
-    if (load(m, c, name, m->layers[layer].norm1) != 0)
+    if (load(m, name, m->layers[layer].norm1) != 0)
         return -1;
     snprintf(name, sizeof(name), "model.layers.%zu.post_attention_layernorm.weight", layer);
-    return load(m, c, name, m->layers[layer].norm2);
+    return load(m, name, m->layers[layer].norm2);
 }
 
-/* Allocates the four merged tensors and lays the seven linears over them. */
-static void layer_alloc(struct layer *l, const struct model *m)
+/* The four merged tensors of a layer, without memory. */
+static void layer_shape(struct layer *l, const struct model *m)
 {
     const struct llama_config *k = &m->config;
-    size_t q = k->n_heads * k->head_dim, kv = k->n_kv_heads * k->head_dim, h = k->hidden;
-    size_t inter = k->intermediate;
+    size_t q = k->n_heads * k->head_dim, kv = k->n_kv_heads * k->head_dim;
 
-    l->qkv = device_tensor(m->dev, m->dtype, q + 2 * kv, h);
-    l->o = device_tensor(m->dev, m->dtype, h, q);
-    l->gate_up = device_tensor(m->dev, m->dtype, 2 * inter, h);
-    l->down = device_tensor(m->dev, m->dtype, h, inter);
+    l->qkv = (struct tensor){NULL, m->dtype, q + 2 * kv, k->hidden};
+    l->o = (struct tensor){NULL, m->dtype, k->hidden, q};
+    l->gate_up = (struct tensor){NULL, m->dtype, 2 * k->intermediate, k->hidden};
+    l->down = (struct tensor){NULL, m->dtype, k->hidden, k->intermediate};
+}
+
+static void merged_of(struct layer *l, struct tensor *all[4])
+{
+    all[0] = &l->qkv;
+    all[1] = &l->o;
+    all[2] = &l->gate_up;
+    all[3] = &l->down;
+}
+
+/* Where tensor i of a layer begins in its block of a store, and the block's bytes for i = 4. */
+static size_t store_offset(const struct model *m, int i)
+{
+    struct layer l;
+    struct tensor *all[4];
+    size_t at = 0;
+
+    layer_shape(&l, m);
+    merged_of(&l, all);
+    for (int t = 0; t < i; t++)
+        at += (tensor_nbytes(*all[t]) + 255) / 256 * 256;
+    return at;
+}
+
+/* Gives the merged tensors memory, of their own or in `block`, and lays the seven linears over
+ * them. */
+static void layer_alloc(struct layer *l, const struct model *m, char *block)
+{
+    const struct llama_config *k = &m->config;
+    size_t q = k->n_heads * k->head_dim, kv = k->n_kv_heads * k->head_dim;
+    size_t inter = k->intermediate;
+    struct tensor *all[4];
+
+    layer_shape(l, m);
+    merged_of(l, all);
+    for (int i = 0; i < 4; i++)
+        all[i]->data = block ? block + store_offset(m, i)
+                             : m->dev->ops->alloc(m->dev, tensor_nbytes(*all[i]));
     for (int i = 0; i < N_LINEARS; i++) {
         l->linears[i].name = linear_facts[i].name;
         l->linears[i].group = linear_facts[i].group;
@@ -90,10 +146,11 @@ static void layer_alloc(struct layer *l, const struct model *m)
 
 static void layer_free_weights(struct layer *l, struct device *dev)
 {
-    device_tensor_free(dev, &l->qkv);
-    device_tensor_free(dev, &l->o);
-    device_tensor_free(dev, &l->gate_up);
-    device_tensor_free(dev, &l->down);
+    struct tensor *all[4];
+
+    merged_of(l, all);
+    for (int i = 0; i < 4; i++)
+        device_tensor_free(dev, all[i]);
 }
 
 static void load_rope(struct model *m)
@@ -107,33 +164,68 @@ static void load_rope(struct model *m)
     free(table);
 }
 
-int model_open(struct model *m, struct device *dev, const struct checkpoint *c, enum dtype dtype)
+/* Do the weights leave the device no room to work? A host is its own memory: never. */
+static int must_stream(const struct model *m)
 {
-    const struct llama_config *k = &c->config;
+    size_t layers = m->config.n_layers * store_offset(m, 4);
+    size_t ends = (m->config.tied_head ? 1 : 2) * m->config.n_vocab * m->config.hidden *
+                  dtype_size(m->dtype);
 
-    *m = (struct model){.dev = dev, .config = *k, .dtype = dtype};
+    return !m->dev->ops->is_host &&
+           layers + ends + ROOM_TO_WORK > m->dev->ops->memory_free(m->dev);
+}
+
+static int load_all(struct model *m)
+{
+    struct device *dev = m->dev;
+    size_t h = m->config.hidden;
+
+    for (size_t i = 0; i < m->config.n_layers; i++) {
+        struct layer *l = &m->layers[i];
+
+        layer_alloc(l, m, m->store ? layer_store_place(m->store, i) : NULL);
+        l->norm1 = device_tensor(dev, DTYPE_F32, 1, h);
+        l->norm2 = device_tensor(dev, DTYPE_F32, 1, h);
+        if (load_norms(m, i) != 0 || load_linears(m, i) != 0)
+            return -1;
+    }
+    if (load(m, "model.embed_tokens.weight", m->embed) || load(m, "model.norm.weight", m->norm) ||
+        (!m->config.tied_head && load(m, "lm_head.weight", m->head)))
+        return -1;
+    return 0;
+}
+
+int model_open_from(struct model *m, struct device *dev, const struct model_source *src,
+                    enum dtype dtype, enum residence residence)
+{
+    const struct llama_config *k = src->checkpoint ? &src->checkpoint->config : &src->config;
+
+    *m = (struct model){.dev = dev,
+                        .config = *k,
+                        .dtype = dtype,
+                        .checkpoint = src->checkpoint,
+                        .seed = src->seed};
     m->shape = (struct attention_shape){k->n_heads, k->n_kv_heads, k->head_dim};
     m->layers = xcalloc(k->n_layers, sizeof(*m->layers));
+    if (residence == RESIDENCE_STREAM || (residence == RESIDENCE_AUTO && must_stream(m)))
+        m->store = layer_store_open(dev, k->n_layers, store_offset(m, 4));
     m->embed = device_tensor(dev, dtype, k->n_vocab, k->hidden);
     m->norm = device_tensor(dev, DTYPE_F32, 1, k->hidden);
     m->head = k->tied_head ? m->embed : device_tensor(dev, dtype, k->n_vocab, k->hidden);
     m->n_act_zero = dev->ops->alloc(dev, sizeof(*m->n_act_zero));
     dev->ops->zero(dev, m->n_act_zero, sizeof(*m->n_act_zero));
     load_rope(m);
-    for (size_t i = 0; i < k->n_layers; i++) {
-        layer_alloc(&m->layers[i], m);
-        m->layers[i].norm1 = device_tensor(dev, DTYPE_F32, 1, k->hidden);
-        m->layers[i].norm2 = device_tensor(dev, DTYPE_F32, 1, k->hidden);
-        if (load_norms(m, c, i) || load_linears(m, c, i))
-            goto fail;
-    }
-    if (load(m, c, "model.embed_tokens.weight", m->embed) || load(m, c, "model.norm.weight", m->norm) ||
-        (!k->tied_head && load(m, c, "lm_head.weight", m->head)))
-        goto fail;
-    return 0;
-fail:
+    if (load_all(m) == 0)
+        return 0;
     model_close(m);
     return -1;
+}
+
+int model_open(struct model *m, struct device *dev, const struct checkpoint *c, enum dtype dtype)
+{
+    struct model_source src = {.checkpoint = c};
+
+    return model_open_from(m, dev, &src, dtype, RESIDENCE_AUTO);
 }
 
 void model_close(struct model *m)
@@ -141,10 +233,12 @@ void model_close(struct model *m)
     if (!m->dev)
         return;
     for (size_t i = 0; i < m->config.n_layers; i++) {
-        layer_free_weights(&m->layers[i], m->dev);
+        if (!m->store)
+            layer_free_weights(&m->layers[i], m->dev);
         device_tensor_free(m->dev, &m->layers[i].norm1);
         device_tensor_free(m->dev, &m->layers[i].norm2);
     }
+    layer_store_close(m->store);
     free(m->layers);
     if (m->head.data != m->embed.data)
         device_tensor_free(m->dev, &m->head);
@@ -155,10 +249,23 @@ void model_close(struct model *m)
     *m = (struct model){0};
 }
 
-int model_restore(struct model *m, const struct checkpoint *c)
+const struct layer *model_layer(const struct model *m, size_t i)
+{
+    if (m->store)
+        layer_store_get(m->store, i);
+    return &m->layers[i];
+}
+
+void model_layer_changed(const struct model *m, size_t i)
+{
+    if (m->store)
+        layer_store_put(m->store, i);
+}
+
+int model_restore(struct model *m)
 {
     for (size_t i = 0; i < m->config.n_layers; i++)
-        if (load_linears(m, c, i) != 0)
+        if (load_linears(m, i) != 0)
             return -1;
     return 0;
 }
@@ -173,19 +280,16 @@ void model_set_activation(struct model *m, enum act_kind kind, double sparsity)
 
 void layer_copy(struct layer *copy, const struct model *m, size_t layer)
 {
-    const struct layer *from = &m->layers[layer];
-    const struct tensor src[] = {from->qkv, from->o, from->gate_up, from->down};
-    struct tensor dst[4];
+    struct layer from = *model_layer(m, layer);
+    struct tensor *src[4], *dst[4];
 
-    layer_alloc(copy, m);
-    copy->norm1 = from->norm1;
-    copy->norm2 = from->norm2;
-    dst[0] = copy->qkv;
-    dst[1] = copy->o;
-    dst[2] = copy->gate_up;
-    dst[3] = copy->down;
+    layer_alloc(copy, m, NULL);
+    copy->norm1 = from.norm1;
+    copy->norm2 = from.norm2;
+    merged_of(&from, src);
+    merged_of(copy, dst);
     for (int i = 0; i < 4; i++)
-        m->dev->ops->copy(m->dev, dst[i].data, src[i].data, tensor_nbytes(src[i]));
+        m->dev->ops->copy(m->dev, dst[i]->data, src[i]->data, tensor_nbytes(*src[i]));
 }
 
 void layer_copy_free(struct layer *copy, const struct model *m)
@@ -195,7 +299,7 @@ void layer_copy_free(struct layer *copy, const struct model *m)
 
 size_t linear_zeros(const struct model *m, size_t layer, int linear)
 {
-    return m->dev->ops->count_zeros(m->dev, m->layers[layer].linears[linear].w);
+    return m->dev->ops->count_zeros(m->dev, model_layer(m, layer)->linears[linear].w);
 }
 
 double model_zero_share(const struct model *m)

@@ -5,6 +5,7 @@
 
 #include "harness/backend/backend.h"
 #include "harness/model/checkpoint.h"
+#include "harness/model/layer_store.h"
 
 /* Linears that read the same input form a group; a group is sparsified and calibrated as one. */
 enum group { GROUP_QKV, GROUP_O, GROUP_GATE_UP, GROUP_DOWN, N_GROUPS };
@@ -39,15 +40,39 @@ struct model {
     struct tensor norm;    /* 1 x h, f32 */
     struct tensor cos_sin; /* max_positions x d, f32 */
     uint64_t *n_act_zero;  /* device counter of zeros in the linears' inputs */
+    struct layer_store *store; /* the layers' linears live in host memory; NULL: on the device */
+    const struct checkpoint *checkpoint; /* borrowed: where the weights come from; NULL: synthetic */
+    uint64_t seed;                       /* of synthetic weights */
 };
 
-/* Loads the checkpoint, converted to dtype, and refuses weights that are not finite. 0, or error()
- * naming the tensor. */
+/* Where the layers' weights live. Tensors of `layers` may be used between model_layer() calls. */
+enum residence {
+    RESIDENCE_AUTO,   /* on the device if they fit with room to work, else streamed */
+    RESIDENCE_DEVICE, /* all on the device */
+    RESIDENCE_STREAM, /* in host memory; each layer is copied to the device for its turn */
+};
+
+struct model_source {
+    const struct checkpoint *checkpoint; /* stays open as long as the model; NULL: synthetic */
+    struct llama_config config;          /* synthetic: see synthetic.h */
+    uint64_t seed;
+};
+
+/* Loads the checkpoint, converted to dtype, and refuses weights that are not finite; or makes the
+ * synthetic weights. 0, or error() naming the tensor. */
+int model_open_from(struct model *m, struct device *dev, const struct model_source *src,
+                    enum dtype dtype, enum residence residence);
+/* The same for a checkpoint, residence chosen. */
 int model_open(struct model *m, struct device *dev, const struct checkpoint *c, enum dtype dtype);
 void model_close(struct model *m);
 
-/* Puts the checkpoint's decoder weights back: undoes pruning. */
-int model_restore(struct model *m, const struct checkpoint *c);
+/* Layer i, its weights on the device for the operations that follow until the next call with
+ * another layer; and, after its weights were changed in place, keeps them. */
+const struct layer *model_layer(const struct model *m, size_t i);
+void model_layer_changed(const struct model *m, size_t i);
+
+/* Puts the source's decoder weights back: undoes pruning. */
+int model_restore(struct model *m);
 
 /* The same rule for every linear's input; ACT_DENSE turns sparsity off. */
 void model_set_activation(struct model *m, enum act_kind kind, double sparsity);

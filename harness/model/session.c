@@ -147,7 +147,7 @@ void session_forward(struct session *s)
     act = rows_of(s, s->act);
     session_embed(s, x);
     for (size_t i = 0; i < s->m->config.n_layers; i++) {
-        const struct layer *l = &s->m->layers[i];
+        const struct layer *l = model_layer(s->m, i);
 
         layer_attention_input(s, l, x, in);
         layer_attention(s, l, i, in, attn);

@@ -20,6 +20,8 @@ static inline int cpu_threads(const struct device *dev)
 }
 
 /* One file each; contracts in backend.h. */
+void cpu_fill(struct device *, struct tensor, float);
+void cpu_fill_normal(struct device *, struct tensor, float, uint64_t, uint64_t);
 void cpu_embed(struct device *, struct tensor, struct tensor, const int32_t *);
 void cpu_rmsnorm(struct device *, struct tensor, struct tensor, struct tensor, float,
                  const struct act_rule *);

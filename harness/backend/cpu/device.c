@@ -108,6 +108,12 @@ static void cpu_convert(struct device *dev, struct tensor dst, struct tensor src
         store(dst.data, dst.dtype, i, cpu_element(src, i));
 }
 
+/* Streaming: the host copies to itself, at once. */
+static void cpu_stream_wait(struct device *dev)
+{
+    (void)dev;
+}
+
 const struct backend backend_cpu = {
     .name = "cpu",
     .summary = "plain C and OpenBLAS in float32",
@@ -124,6 +130,12 @@ const struct backend backend_cpu = {
     .copy = cpu_copy,
     .zero = cpu_zero,
     .convert = cpu_convert,
+    .fill = cpu_fill,
+    .fill_normal = cpu_fill_normal,
+    .host_alloc = cpu_alloc,
+    .host_free = cpu_free,
+    .stream_in = cpu_copy,
+    .stream_wait = cpu_stream_wait,
     .embed = cpu_embed,
     .rmsnorm = cpu_rmsnorm,
     .linear = cpu_linear,

@@ -20,7 +20,15 @@ void cuda_download(struct device *, void *, const void *, size_t);
 void cuda_copy(struct device *, void *, const void *, size_t);
 void cuda_zero(struct device *, void *, size_t);
 
+/* stream.cu */
+void *cuda_host_alloc(struct device *, size_t);
+void cuda_host_free(struct device *, void *);
+void cuda_stream_in(struct device *, void *, const void *, size_t);
+void cuda_stream_wait(struct device *);
+
 /* One file each; contracts in backend.h. */
+void cuda_fill(struct device *, struct tensor, float);
+void cuda_fill_normal(struct device *, struct tensor, float, uint64_t, uint64_t);
 void cuda_convert(struct device *, struct tensor, struct tensor);
 void cuda_embed(struct device *, struct tensor, struct tensor, const int32_t *);
 void cuda_rmsnorm(struct device *, struct tensor, struct tensor, struct tensor, float,

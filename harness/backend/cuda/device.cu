@@ -59,6 +59,7 @@ static int cuda_open(struct device **out, int n_threads)
     dev->sm = 10 * prop.major + prop.minor;
     dev->max_shared = prop.sharedMemPerBlockOptin;
     CU(cudaStreamCreateWithFlags(&dev->stream, cudaStreamNonBlocking));
+    copies_open(dev);
     dev->pool = pool_open();
     dev->gemm = gemm_open(dev->stream);
     dev->solver = solver_open(dev->stream);
@@ -74,6 +75,7 @@ static void cuda_close(struct device *device)
     CU(cudaStreamSynchronize(dev->stream));
     solver_close(dev->solver);
     gemm_close(dev->gemm);
+    copies_close(dev);
     pool_close(dev->pool);
     CU(cudaStreamDestroy(dev->stream));
     free(dev->text);
@@ -101,6 +103,12 @@ const struct backend backend_cuda = {
     .copy = cuda_copy,
     .zero = cuda_zero,
     .convert = cuda_convert,
+    .fill = cuda_fill,
+    .fill_normal = cuda_fill_normal,
+    .host_alloc = cuda_host_alloc,
+    .host_free = cuda_host_free,
+    .stream_in = cuda_stream_in,
+    .stream_wait = cuda_stream_wait,
     .embed = cuda_embed,
     .rmsnorm = cuda_rmsnorm,
     .linear = cuda_linear,
@@ -129,4 +137,5 @@ const struct backend backend_cuda = {
     .mask_smallest = cuda_mask_smallest,
     .count_zeros = cuda_count_zeros,
     .all_finite = cuda_all_finite,
+    .decode = NULL,
 };

@@ -21,6 +21,8 @@ struct solver; /* factor.cu */
 struct cuda_device {
     struct device base;
     cudaStream_t stream;
+    cudaStream_t copies; /* stream.cu */
+    cudaEvent_t computed, copied;
     int n_sm, sm;      /* multiprocessors; compute capability, 90 for 9.0 */
     size_t max_shared; /* bytes of shared memory that a block can have */
     struct pool *pool;
@@ -55,6 +57,8 @@ static inline cudaStream_t stream_of(struct device *dev)
             die("CUDA: cannot launch %s: %s", what, cudaGetErrorString(rc_));                      \
     } while (0)
 
+void copies_open(struct cuda_device *dev);
+void copies_close(struct cuda_device *dev);
 struct pool *pool_open(void);
 void pool_close(struct pool *p);
 struct gemm *gemm_open(cudaStream_t stream);
