@@ -42,8 +42,9 @@ struct packed {
 struct decode_cursor {
     int32_t id;       /* the token that the next step reads */
     int32_t position; /* its position: as many tokens are in the cache */
-    uint64_t rng;     /* state of PCG for sampling */
+    uint64_t rng;     /* state of PCG32 (base/rng.h) in the stream DECODE_RNG_INC, for sampling */
 };
+#define DECODE_RNG_INC 1 /* pcg32_init(&g, seed, 0) */
 
 struct decode_ops {
     /* Packs w for gemv; allocates unless PACKED_ROWS. unpack restores the very bits of every value
@@ -73,6 +74,11 @@ struct decode_ops {
      * ids[position + 1]; the position moves on. ids: device, longer than any position + 1. */
     void (*sample)(struct device *dev, struct decode_cursor *cursor, int32_t *ids,
                    struct tensor logits, float temperature);
+
+    /* As sample, but the next token is given: ids[position + 1] becomes cursor->id, and
+     * logprob[position + 1] = logits[id] - logsumexp(logits). */
+    void (*force)(struct device *dev, struct decode_cursor *cursor, const int32_t *ids,
+                  struct tensor logits, double *logprob);
 
     /* Operations between begin and end are recorded instead of run; the caller runs them as one, as
      * often as it likes. NULL where recording gains nothing (the CPU). */

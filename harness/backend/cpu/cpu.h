@@ -7,6 +7,7 @@
 #include "harness/backend/backend.h"
 
 extern const struct backend backend_cpu;
+extern const struct decode_ops cpu_decode; /* decode.c */
 
 struct cpu_device {
     struct device base;

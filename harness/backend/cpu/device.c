@@ -164,4 +164,5 @@ const struct backend backend_cpu = {
     .mask_smallest = cpu_mask_smallest,
     .count_zeros = cpu_count_zeros,
     .all_finite = cpu_all_finite,
+    .decode = &cpu_decode,
 };
