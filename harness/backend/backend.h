@@ -70,6 +70,18 @@ struct obs_options {
     int lazy_exact;  /* V = value before pruning (1) or after (0) */
 };
 
+/* What a device runs at; NaN: not known. */
+struct device_clocks {
+    double compute_mhz, memory_mhz, watts, celsius;
+    int throttle_known;
+    unsigned throttled; /* enum throttle: why it runs slower than it could; 0: it does not */
+};
+enum throttle {
+    THROTTLE_POWER = 1,    /* the power limit */
+    THROTTLE_HEAT = 2,
+    THROTTLE_HARDWARE = 4, /* slowed down by the hardware itself: heat or power brake */
+};
+
 struct device;
 
 struct backend {
@@ -204,6 +216,15 @@ struct backend {
     /* Number of zeros; and 1 if every element is finite, else 0. */
     size_t (*count_zeros)(struct device *dev, struct tensor w);
     int (*all_finite)(struct device *dev, struct tensor w);
+
+    /* ---- measuring time: by the device's own clock. timer_stop() waits for the operations called
+     * since timer_start() and returns their seconds; one stretch at a time. */
+    void (*timer_start)(struct device *dev);
+    double (*timer_stop)(struct device *dev);
+    void (*clocks)(struct device *dev, struct device_clocks *out);
+    size_t (*cache_nbytes)(struct device *dev); /* the last cache before memory; 0: not known */
+    /* Reads all of p once, as fast as it can: what the memory gives. */
+    void (*read)(struct device *dev, const void *p, size_t nbytes);
 
     const struct decode_ops *decode; /* decode.h; NULL in a backend that does not have it yet */
 };

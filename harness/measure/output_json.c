@@ -134,8 +134,6 @@ static void add_speed(cJSON *top, const struct record *r)
     cJSON *list = cJSON_GetObjectItemCaseSensitive(top, "speed");
     struct buf b = {0};
 
-    if (r->n_samples == 0 && isnan(r->median_ns))
-        return;
     if (record_to_json(r, &b) == 0)
         cJSON_AddItemToArray(list ? list : cJSON_AddArrayToObject(top, "speed"),
                              cJSON_CreateRaw(b.data));
@@ -187,9 +185,12 @@ static cJSON *new_cell(const struct records *rs, const struct cells *cells, size
     for (size_t i = 0; i < rs->n; i++) {
         if (cells->of_record[i] != cell)
             continue;
-        add_result(top, &rs->items[i]);
-        add_paired(top, &rs->items[i]);
-        add_speed(top, &rs->items[i]);
+        if (record_is_speed(&rs->items[i])) {
+            add_speed(top, &rs->items[i]);
+        } else {
+            add_result(top, &rs->items[i]);
+            add_paired(top, &rs->items[i]);
+        }
         add_warnings(top, &rs->items[i]);
     }
     return top;

@@ -78,15 +78,31 @@ const struct record_field record_fields[] = {
     FIELD(NUMBER, PAIRED, log_ratio_stderr),
     FIELD(NUMBER, RUN, seconds),
     FIELD(STRINGS, RESULT, warnings),
+    FIELD(STRING, WORK, path),
+    FIELD(STRING, WORK, cache),
+    FIELD(COUNT, WORK, context),
     FIELD(NUMBERS, SPEED, samples_ns),
     FIELD(NUMBER, SPEED, median_ns),
     FIELD(NUMBER, SPEED, mad_ns),
     FIELD(NUMBER, SPEED, noise_pct),
+    FIELD(COUNT, SPEED, outliers),
+    FIELD(NUMBER, SPEED, drift_pct),
+    FIELD(STRING, SPEED, stopped),
     FIELD(NUMBER, SPEED, tokens_per_s),
     FIELD(NUMBER, SPEED, bytes_moved),
+    FIELD(NUMBER, SPEED, read_gbps),
     FIELD(NUMBER, SPEED, peak_gbps_pct),
+    FIELD(STRING, SPEED, speedup_over),
     FIELD(NUMBER, SPEED, speedup),
     FIELD(NUMBER, SPEED, speedup_err),
+    FIELD(NUMBER, SPEED, speedup_other),
+    FIELD(NUMBER, SPEED, scored_perplexity),
+    FIELD(NUMBER, SPEED, scored_acc),
+    FIELD(NUMBER, SPEED, compute_mhz),
+    FIELD(NUMBER, SPEED, memory_mhz),
+    FIELD(NUMBER, SPEED, watts),
+    FIELD(NUMBER, SPEED, celsius),
+    FIELD(STRING, SPEED, throttle),
     {.name = NULL},
 };
 
@@ -214,7 +230,15 @@ static void identity_id(const struct record *r, enum field_group last, char out[
 
 void record_id(const struct record *r, char out[17])
 {
-    identity_id(r, GROUP_TASK, out);
+    identity_id(r, GROUP_WORK, out);
+}
+
+int record_is_speed(const struct record *r)
+{
+    for (const struct record_field *f = record_fields; f->name; f++)
+        if (f->group == GROUP_SPEED && is_number(f) && !isnan(field_number(r, f)))
+            return 1;
+    return r->n_samples > 0;
 }
 
 void record_cell_id(const struct record *r, char out[17])

@@ -67,12 +67,30 @@ struct record {
     char **warnings;
     size_t n_warnings;
 
-    /* Speed records only: absent from the JSON of others. */
-    double *samples_ns;
+    /* Speed records only: absent from the JSON of others. Their task is the work (linear_qkv,
+     * layer, decode, prefill, windows), their value the tokens per second or the nanoseconds. */
+    char *path;     /* how: own (dense GEMV), library (dense), columns, dual, dense, sparse */
+    char *cache;    /* cold, warm: were the weights in the device's cache */
+    double context; /* decode: tokens in the KV cache; prefill: of the prompt */
+
+    double *samples_ns; /* in the order taken; per layer, or per token for what has tokens_per_s */
     size_t n_samples;
-    double median_ns, mad_ns, noise_pct;
-    double tokens_per_s, bytes_moved, peak_gbps_pct;
-    double speedup, speedup_err;
+    double median_ns, mad_ns; /* MAD without a scale factor */
+    double noise_pct;         /* 100 * 1.4826 mad_ns / median_ns */
+    double outliers;          /* samples beyond 3 * 1.4826 MAD */
+    double drift_pct;         /* later half of the samples against the earlier */
+    char *stopped;            /* stable: the errors fell below the limit; time: it ran out before */
+    double tokens_per_s;
+    double bytes_moved;   /* per unit of median_ns: active weights, index, KV cache */
+    double read_gbps;     /* measured in the same process: what the memory gives */
+    double peak_gbps_pct; /* 100 bytes_moved / median_ns / read_gbps */
+    char *speedup_over;   /* the faster dense path: own or library */
+    double speedup, speedup_err; /* over it; measure/bench.h has the formula */
+    double speedup_other;        /* over the slower one */
+    double scored_perplexity;    /* of the very weights that were timed */
+    double scored_acc;           /* mean over the scored tasks, acc_norm where there is one */
+    double compute_mhz, memory_mhz, watts, celsius; /* means while measuring */
+    char *throttle; /* none, or what was seen: power, heat, hardware, joined by + */
 };
 
 /* All unknown. */
@@ -88,7 +106,7 @@ void record_set_samples(struct record *r, const double *ns, size_t n);
 void record_stamp(struct record *r);
 
 /* The first 16 hex digits of SHA-256 over the identity: the lines name="text" or name=number of
- * every known field of the groups MODEL, RECIPE, PLACE and TASK, in the table's order. What is
+ * every known field of the groups MODEL, RECIPE, PLACE, TASK and WORK, in the table's order. What is
  * measured (value, stderr, seconds, zeros, warnings, the comparison with the dense run), the time
  * and the revision are not part of it, so the same question has the same id again, and a field
  * added later leaves old ids as they are. */
@@ -96,6 +114,9 @@ void record_id(const struct record *r, char out[17]);
 
 /* The same over MODEL, RECIPE and PLACE: equal for the tasks and metrics of one cell of a table. */
 void record_cell_id(const struct record *r, char out[17]);
+
+/* Has it any speed field? */
+int record_is_speed(const struct record *r);
 
 /* Refuses, naming task and metric: no task, metric, model or protocol; a value that is not finite;
  * infinity or a fractional count elsewhere. `where` begins the message, "" for nothing. 0 or

@@ -18,6 +18,7 @@ enum field_group {
     GROUP_RECIPE, /* how it was pruned, as asked */
     GROUP_PLACE,  /* protocol, backend, limit */
     GROUP_TASK,   /* the question set and the metric */
+    GROUP_WORK,   /* speed records: what was timed, and how it ran */
     GROUP_RESULT, /* measured */
     GROUP_PAIRED, /* measured, against the dense model on the same documents */
     GROUP_SPEED,  /* measured, speed records */

@@ -38,23 +38,15 @@ static void add_value(struct buf *b, const struct record *r, const struct record
     }
 }
 
-static int is_speed_record(const struct record *r)
-{
-    for (const struct record_field *f = record_fields; f->name; f++)
-        if (f->group == GROUP_SPEED && f->kind == FIELD_NUMBER && !isnan(field_number(r, f)))
-            return 1;
-    return r->n_samples > 0;
-}
-
 int record_to_json(const struct record *r, struct buf *out)
 {
-    int with_speed = is_speed_record(r);
+    int with_speed = record_is_speed(r);
     char sep = '{';
 
     if (record_check(r, "") != 0)
         return -1;
     for (const struct record_field *f = record_fields; f->name; f++) {
-        if (f->group == GROUP_SPEED && !with_speed)
+        if ((f->group == GROUP_SPEED || f->group == GROUP_WORK) && !with_speed)
             continue;
         buf_addf(out, "%c%s\"%s\": ", sep, sep == ',' ? " " : "", f->name);
         add_value(out, r, f);

@@ -12,7 +12,8 @@ extern const struct decode_ops cpu_decode; /* decode.c */
 struct cpu_device {
     struct device base;
     int n_threads;
-    char *text; /* describe() */
+    char *text;           /* describe() */
+    double timer_started; /* timing.c */
 };
 
 static inline int cpu_threads(const struct device *dev)
@@ -58,6 +59,11 @@ void cpu_obs_prune(struct device *, struct tensor, struct tensor, struct tensor,
 void cpu_mask_smallest(struct device *, struct tensor, struct tensor, double, int, size_t, size_t);
 size_t cpu_count_zeros(struct device *, struct tensor);
 int cpu_all_finite(struct device *, struct tensor);
+void cpu_timer_start(struct device *);
+double cpu_timer_stop(struct device *);
+void cpu_clocks(struct device *, struct device_clocks *);
+size_t cpu_cache_nbytes(struct device *);
+void cpu_read(struct device *, const void *, size_t);
 
 /* ---- shared inside the backend */
 

@@ -164,5 +164,10 @@ const struct backend backend_cpu = {
     .mask_smallest = cpu_mask_smallest,
     .count_zeros = cpu_count_zeros,
     .all_finite = cpu_all_finite,
+    .timer_start = cpu_timer_start,
+    .timer_stop = cpu_timer_stop,
+    .clocks = cpu_clocks,
+    .cache_nbytes = cpu_cache_nbytes,
+    .read = cpu_read,
     .decode = &cpu_decode,
 };

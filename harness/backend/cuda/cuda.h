@@ -65,6 +65,11 @@ void cuda_obs_prune(struct device *, struct tensor, struct tensor, struct tensor
 void cuda_mask_smallest(struct device *, struct tensor, struct tensor, double, int, size_t, size_t);
 size_t cuda_count_zeros(struct device *, struct tensor);
 int cuda_all_finite(struct device *, struct tensor);
+void cuda_timer_start(struct device *);
+double cuda_timer_stop(struct device *);
+void cuda_clocks(struct device *, struct device_clocks *); /* nvml.cu */
+size_t cuda_cache_nbytes(struct device *);
+void cuda_read(struct device *, const void *, size_t);
 
 #ifdef __cplusplus
 }

@@ -63,6 +63,7 @@ static int cuda_open(struct device **out, int n_threads)
     dev->pool = pool_open();
     dev->gemm = gemm_open(dev->stream);
     dev->solver = solver_open(dev->stream);
+    dev->timing = timing_open();
     dev->text = describe_card(&prop);
     *out = &dev->base;
     return 0;
@@ -73,6 +74,7 @@ static void cuda_close(struct device *device)
     struct cuda_device *dev = cuda_dev(device);
 
     CU(cudaStreamSynchronize(dev->stream));
+    timing_close(dev->timing);
     solver_close(dev->solver);
     gemm_close(dev->gemm);
     copies_close(dev);
@@ -137,5 +139,10 @@ const struct backend backend_cuda = {
     .mask_smallest = cuda_mask_smallest,
     .count_zeros = cuda_count_zeros,
     .all_finite = cuda_all_finite,
+    .timer_start = cuda_timer_start,
+    .timer_stop = cuda_timer_stop,
+    .clocks = cuda_clocks,
+    .cache_nbytes = cuda_cache_nbytes,
+    .read = cuda_read,
     .decode = NULL,
 };

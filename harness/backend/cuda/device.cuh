@@ -17,6 +17,7 @@ extern "C" {
 struct pool;   /* memory.cu */
 struct gemm;   /* gemm.cu */
 struct solver; /* factor.cu */
+struct timing; /* timing.cu */
 
 struct cuda_device {
     struct device base;
@@ -28,6 +29,7 @@ struct cuda_device {
     struct pool *pool;
     struct gemm *gemm;
     struct solver *solver;
+    struct timing *timing;
     char *text; /* describe() */
 };
 
@@ -67,6 +69,8 @@ void gemm_close(struct gemm *g);
 const char *gemm_version(void);
 struct solver *solver_open(cudaStream_t stream);
 void solver_close(struct solver *s);
+struct timing *timing_open(void);
+void timing_close(struct timing *t);
 
 /* f(T{}) with the C++ type of t. */
 template <typename F> static void with_type(enum dtype t, F f)
