@@ -235,7 +235,7 @@ struct segment {
 /* A segment with a prefix shares the prefix's full pages and owns a copy of its last, partly filled
  * one; pages are handed out in a shuffled order. Prefix segments begin at position 0. */
 static UNUSED struct packed_batch packed_make(struct device *dev, struct pcg32 *g,
-                                        const struct segment *seg, size_t n)
+                                              const struct segment *seg, size_t n)
 {
     struct packed_batch t = {0};
     size_t rows = 0, listed = 0, n_list = 0, copies = 0, max_pos = 0;
@@ -328,7 +328,8 @@ static UNUSED void packed_release(struct device *dev, struct packed_batch *t)
 }
 
 /* Row of qkv that holds position p of segment s. */
-static UNUSED size_t row_at(const struct packed_batch *t, const struct segment *seg, size_t s, int p)
+static UNUSED size_t row_at(const struct packed_batch *t, const struct segment *seg, size_t s,
+                            int p)
 {
     if (p < t->seg_pos[s])
         return (size_t)(t->seg_row[seg[s].prefix] + p);
@@ -337,8 +338,8 @@ static UNUSED size_t row_at(const struct packed_batch *t, const struct segment *
 
 /* Writes the keys and values of qkv to a fresh store (poisoned first) and runs attention; returns
  * the output (rows x n_heads d) on the host. */
-static UNUSED float *run_attention(struct device *dev, const struct packed_batch *t, enum dtype dtype,
-                                   struct attention_shape shape, const float *qkv,
+static UNUSED float *run_attention(struct device *dev, const struct packed_batch *t,
+                                   enum dtype dtype, struct attention_shape shape, const float *qkv,
                                    const struct act_rule *rule)
 {
     size_t cols = (shape.n_heads + 2 * shape.n_kv_heads) * shape.head_dim;

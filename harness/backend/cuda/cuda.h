@@ -10,6 +10,7 @@ extern "C" {
 #endif
 
 extern const struct backend backend_cuda;
+extern const struct decode_ops decode_cuda; /* decode.cu */
 
 /* memory.cu */
 void *cuda_alloc(struct device *, size_t);

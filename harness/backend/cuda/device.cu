@@ -144,5 +144,5 @@ const struct backend backend_cuda = {
     .clocks = cuda_clocks,
     .cache_nbytes = cuda_cache_nbytes,
     .read = cuda_read,
-    .decode = NULL,
+    .decode = &decode_cuda,
 };
