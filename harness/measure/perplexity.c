@@ -42,72 +42,119 @@ int wikitext_ids(const struct tokenizer *t, const struct buf *raw, int bos, stru
     return rc;
 }
 
-/* Scores windows list[0 .. n) as one batch. */
-static int run_batch(struct session *s, const int32_t *ids, size_t window, const size_t *list,
-                     size_t n, double *nll)
+/* What the windows of one run share, and the batch that is on its way. */
+struct run {
+    struct session *s;
+    const int32_t *ids;
+    size_t per; /* scored ids of a window */
+    const size_t *list;
+    size_t n; /* windows list[0 .. n) are on their way */
+    int32_t *rows, *targets, *top;
+    double *logprob;
+};
+
+static void run_alloc(struct run *r, size_t per_batch)
 {
-    size_t per = window - 1;
-    int32_t *rows = xmalloc(2 * n * per * sizeof(*rows)), *targets = rows + n * per, *top;
-    double *lp = xmalloc(n * per * sizeof(*lp));
-    int rc = 0;
+    size_t n = per_batch * r->per;
 
-    top = xmalloc(n * per * sizeof(*top));
-    batch_clear(&s->batch);
-    for (size_t i = 0; i < n; i++) {
-        const int32_t *w = ids + list[i] * window;
-        size_t row = batch_n_rows(&s->batch);
-
-        batch_add(&s->batch, w, per, -1);
-        for (size_t j = 0; j < per; j++) {
-            rows[i * per + j] = (int32_t)(row + j);
-            targets[i * per + j] = w[j + 1];
-        }
-    }
-    session_forward(s);
-    session_logprobs(s, rows, targets, n * per, lp, top);
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        double sum = 0;
-
-        for (size_t j = 0; j < per; j++)
-            sum -= lp[i * per + j];
-        nll[list[i]] = sum / (double)per;
-        if (!isfinite(nll[list[i]]))
-            rc = error("window %zu: its log-likelihood is not finite", list[i]);
-    }
-    free(rows);
-    free(lp);
-    free(top);
-    return rc;
+    r->rows = xmalloc(n * sizeof(*r->rows));
+    r->targets = xmalloc(n * sizeof(*r->targets));
+    r->top = xmalloc(n * sizeof(*r->top));
+    r->logprob = xmalloc(n * sizeof(*r->logprob));
+    for (size_t i = 0; i < n; i++) /* windows follow each other in the batch */
+        r->rows[i] = (int32_t)i;
 }
 
+static void run_free(struct run *r)
+{
+    free(r->rows);
+    free(r->targets);
+    free(r->top);
+    free(r->logprob);
+}
+
+/* Builds the batch of windows list[0 .. n). */
+static void build(struct run *r, const size_t *list, size_t n)
+{
+    batch_clear(&r->s->batch);
+    for (size_t i = 0; i < n; i++)
+        batch_add(&r->s->batch, r->ids + list[i] * (r->per + 1), r->per, -1);
+}
+
+static void launch(struct run *r, const size_t *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        memcpy(r->targets + i * r->per, r->ids + list[i] * (r->per + 1) + 1,
+               r->per * sizeof(*r->targets));
+    r->list = list;
+    r->n = n;
+    session_forward(r->s);
+    session_logprobs_begin(r->s, r->rows, r->targets, n * r->per);
+}
+
+/* The results of windows list[0 .. n), which r->logprob holds. */
+static int sum_up(const struct run *r, const size_t *list, size_t n, double *nll)
+{
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0;
+
+        for (size_t j = 0; j < r->per; j++)
+            sum -= r->logprob[i * r->per + j];
+        if (!isfinite(sum))
+            return error("window %zu: its log-likelihood is not finite", list[i]);
+        nll[list[i]] = sum / (double)r->per;
+    }
+    return 0;
+}
+
+/* Windows of a batch: what fits the session's rows and pages, or error(). */
+static int windows_per_batch(const struct session *s, size_t window, size_t *out)
+{
+    size_t by_rows = s->max_rows / (window - 1);
+    size_t by_pages = s->n_pages / batch_pages_for(0, window - 1);
+
+    *out = by_rows < by_pages ? by_rows : by_pages;
+    return *out ? 0
+                : error("a window of %zu ids does not fit a batch of %zu tokens", window,
+                        s->max_rows);
+}
+
+/* While the device runs one batch, the host builds the next. */
 int perplexity_windows(struct session *s, const int32_t *ids, size_t n_windows, size_t window,
                        double *nll, void (*done)(size_t i, void *arg), void *arg)
 {
-    size_t per_batch = s->max_rows / (window - 1), n = 0, left = 0;
-    size_t by_pages = s->n_pages / batch_pages_for(0, window - 1);
-    size_t *list = xmalloc((n_windows + 1) * sizeof(*list));
+    size_t *list = xmalloc((n_windows + 1) * sizeof(*list)), per_batch, left = 0, at = 0;
+    struct run r = {.s = s, .ids = ids, .per = window - 1};
     struct progress p;
-    int rc = 0;
+    int rc = windows_per_batch(s, window, &per_batch);
 
     for (size_t i = 0; i < n_windows; i++)
-        left += isnan(nll[i]);
-    per_batch = per_batch < by_pages ? per_batch : by_pages;
-    if (per_batch == 0)
-        rc = error("a window of %zu ids does not fit a batch of %zu tokens", window, s->max_rows);
-    progress_begin(&p, "wikitext2", "tokens", (double)(left * window));
-    for (size_t i = 0; i < n_windows && rc == 0; i++) {
         if (isnan(nll[i]))
-            list[n++] = i;
-        if (n == per_batch || (n && i + 1 == n_windows)) {
-            rc = run_batch(s, ids, window, list, n, nll);
-            for (size_t j = 0; done && rc == 0 && j < n; j++)
-                done(list[j], arg);
-            progress_add(&p, (double)(n * window));
-            n = 0;
-        }
+            list[left++] = i;
+    if (rc == 0)
+        run_alloc(&r, per_batch);
+    progress_begin(&p, "wikitext2", "tokens", (double)(left * window));
+    while (rc == 0 && (at < left || r.n)) {
+        size_t n = left - at < per_batch ? left - at : per_batch, landed = r.n;
+        const size_t *landed_list = r.list;
+
+        build(&r, list + at, n);
+        if (landed)
+            session_logprobs_end(s, r.logprob, r.top);
+        r.n = 0;
+        if (n)
+            launch(&r, list + at, n);
+        at += n;
+        rc = sum_up(&r, landed_list, landed, nll);
+        for (size_t j = 0; done && rc == 0 && j < landed; j++)
+            done(landed_list[j], arg);
+        progress_add(&p, (double)(landed * window));
     }
+    if (r.n) /* the device still works on what is not wanted any more */
+        session_logprobs_end(s, r.logprob, r.top);
     if (rc == 0 && left)
         progress_end(&p);
+    run_free(&r);
     free(list);
     return rc;
 }

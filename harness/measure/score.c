@@ -148,42 +148,71 @@ static size_t build(struct pack *p, size_t lo, size_t hi, int sharing)
 
 /* ---- scoring a batch */
 
-static void score_batch(struct pack *p, size_t lo, size_t hi, struct score_result *out)
-{
-    size_t total = 0, at = 0;
+/* A batch on its way through the device: requests order[lo .. hi), n continuation ids of theirs. */
+struct flight {
+    size_t lo, hi, n, cap, n_rows;
     int32_t *rows, *targets, *top;
-    double *lp;
+    double *logprob;
+};
 
-    for (size_t i = lo; i < hi; i++)
+static void flight_reserve(struct flight *f, size_t n)
+{
+    if (n <= f->cap)
+        return;
+    f->cap = 2 * n;
+    f->rows = xrealloc(f->rows, f->cap * sizeof(*f->rows));
+    f->targets = xrealloc(f->targets, f->cap * sizeof(*f->targets));
+    f->top = xrealloc(f->top, f->cap * sizeof(*f->top));
+    f->logprob = xrealloc(f->logprob, f->cap * sizeof(*f->logprob));
+}
+
+static void flight_release(struct flight *f)
+{
+    free(f->rows);
+    free(f->targets);
+    free(f->top);
+    free(f->logprob);
+}
+
+/* The batch is built: lists what of it is scored. */
+static void list_targets(const struct pack *p, struct flight *f)
+{
+    size_t total = 0;
+
+    for (size_t i = f->lo; i < f->hi; i++)
         total += p->r[p->order[i]].n_cont;
-    rows = xmalloc(total * sizeof(*rows));
-    targets = xmalloc(total * sizeof(*targets));
-    top = xmalloc(total * sizeof(*top));
-    lp = xmalloc(total * sizeof(*lp));
-    for (size_t i = lo; i < hi; i++) {
+    flight_reserve(f, total);
+    f->n = 0;
+    f->n_rows = batch_n_rows(&p->s->batch);
+    for (size_t i = f->lo; i < f->hi; i++) {
         const struct score_request *r = &p->r[p->order[i]];
 
-        for (size_t j = r->n_ids - r->n_cont; j < r->n_ids; j++, at++) {
-            rows[at] = batch_row(&p->s->batch, p->segment[i], (int32_t)j - 1);
-            targets[at] = r->ids[j];
+        for (size_t j = r->n_ids - r->n_cont; j < r->n_ids; j++, f->n++) {
+            f->rows[f->n] = batch_row(&p->s->batch, p->segment[i], (int32_t)j - 1);
+            f->targets[f->n] = r->ids[j];
         }
     }
+}
+
+static void launch(const struct pack *p, const struct flight *f)
+{
     session_forward(p->s);
-    session_logprobs(p->s, rows, targets, total, lp, top);
-    at = 0;
-    for (size_t i = lo; i < hi; i++) {
+    session_logprobs_begin(p->s, f->rows, f->targets, f->n);
+}
+
+static void sum_up(const struct pack *p, const struct flight *f, struct score_result *out)
+{
+    size_t at = 0;
+
+    for (size_t i = f->lo; i < f->hi; i++) {
         struct score_result res = {0, 1};
 
         for (size_t j = 0; j < p->r[p->order[i]].n_cont; j++, at++) {
-            res.logprob += lp[at];
-            res.greedy &= top[at];
+            res.logprob += f->logprob[at];
+            res.greedy &= f->top[at];
         }
         out[p->order[i]] = res;
     }
-    free(rows);
-    free(targets);
-    free(top);
-    free(lp);
 }
 
 static int by_ids(const void *a, const void *b, void *arg)
@@ -213,11 +242,35 @@ static size_t count_rows(const struct pack *p, size_t n, int sharing)
     return rows;
 }
 
+/* The next batch from order[lo] on into the session and f. 0, or error(). */
+static int prepare(struct pack *p, struct flight *f, size_t lo, size_t todo, int sharing)
+{
+    size_t hi = fitting(p, lo, todo, sharing);
+
+    if (hi == lo)
+        return error("a request of %zu tokens does not fit a batch of %zu tokens",
+                     n_input(&p->r[p->order[lo]]), p->s->max_rows);
+    f->lo = lo;
+    f->hi = build(p, lo, hi, sharing);
+    list_targets(p, f);
+    return 0;
+}
+
+static void finish(const struct pack *p, const struct flight *f, const struct score_options *o,
+                   struct score_result *out)
+{
+    sum_up(p, f, out);
+    if (o->done)
+        o->done(p->order + f->lo, f->hi - f->lo, o->arg);
+}
+
+/* While the device runs one batch, the host builds the next. */
 size_t score_requests(struct session *s, const struct score_request *r, size_t n,
                       const struct score_options *o, struct score_result *out, int *rc)
 {
-    size_t *order = xmalloc(n * sizeof(*order)), todo = 0, tokens = 0, lo = 0;
+    size_t *order = xmalloc(n * sizeof(*order)), todo = 0, tokens = 0, at = 0;
     struct pack p = {s, r, order, xmalloc(n * sizeof(int))};
+    struct flight now = {0}, next = {0};
     struct progress bar;
 
     *rc = 0;
@@ -226,25 +279,30 @@ size_t score_requests(struct session *s, const struct score_request *r, size_t n
             order[todo++] = i;
     qsort_r(order, todo, sizeof(*order), by_ids, (void *)r);
     progress_begin(&bar, o->what, "tokens", (double)count_rows(&p, todo, !o->no_sharing));
-    while (lo < todo) {
-        size_t rows, hi = fitting(&p, lo, todo, !o->no_sharing);
+    do {
+        struct flight landed = now;
 
-        if (hi == lo) {
-            *rc = error("a request of %zu tokens does not fit a batch of %zu tokens",
-                        n_input(&r[order[lo]]), s->max_rows);
-            break;
+        next.n = 0;
+        if (*rc == 0 && at < todo) {
+            *rc = prepare(&p, &next, at, todo, !o->no_sharing);
+            at = next.hi;
         }
-        hi = build(&p, lo, hi, !o->no_sharing);
-        rows = batch_n_rows(&s->batch);
-        score_batch(&p, lo, hi, out);
-        if (o->done)
-            o->done(order + lo, hi - lo, o->arg);
-        tokens += rows;
-        progress_add(&bar, (double)rows);
-        lo = hi;
-    }
+        if (landed.n)
+            session_logprobs_end(s, landed.logprob, landed.top);
+        if (next.n)
+            launch(&p, &next);
+        if (landed.n) {
+            finish(&p, &landed, o, out);
+            tokens += landed.n_rows;
+            progress_add(&bar, (double)landed.n_rows);
+        }
+        now = next;
+        next = landed;
+    } while (now.n);
     if (todo && *rc == 0)
         progress_end(&bar);
+    flight_release(&now);
+    flight_release(&next);
     free(order);
     free(p.segment);
     return tokens;

@@ -30,7 +30,7 @@ size_t session_nbytes(const struct model *m, size_t max_rows, size_t n_pages, in
     size_t row = z.h * 4 + (z.h + 2 * z.q + 2 * z.kv + 3 * z.m) * z.e;
     size_t pages = (cached ? m->config.n_layers : 1) * n_pages * KV_PAGE * 2 * z.kv * z.e;
 
-    return max_rows * row + pages + picked_rows(max_rows) * (z.h * (4 + z.e) + 24);
+    return max_rows * (row + 20) + pages + picked_rows(max_rows) * (z.h * (4 + z.e) + 24);
 }
 
 void session_open(struct session *s, const struct model *m, size_t max_rows, size_t n_pages,
@@ -56,6 +56,8 @@ void session_open(struct session *s, const struct model *m, size_t max_rows, siz
     s->picked = device_tensor(dev, DTYPE_F32, s->max_picked, z.h);
     s->final = device_tensor(dev, m->dtype, s->max_picked, z.h);
     s->scratch = dev->ops->alloc(dev, s->max_picked * 24);
+    s->scoring_cap = max_rows;
+    s->scoring = dev->ops->alloc(dev, s->scoring_cap * 20);
 }
 
 void session_close(struct session *s)
@@ -78,6 +80,7 @@ void session_close(struct session *s)
     device_tensor_free(dev, &s->picked);
     device_tensor_free(dev, &s->final);
     dev->ops->free(dev, s->scratch);
+    dev->ops->free(dev, s->scoring);
     batch_release(&s->batch, dev);
     *s = (struct session){0};
 }
@@ -158,35 +161,71 @@ void session_forward(struct session *s)
     }
 }
 
-/* final[0 .. n) = norm(x[rows]); the row numbers stay at the start of the scratch. */
+/* final[0 .. n) = norm(x[rows]); rows: on the device. */
 static struct tensor pick(struct session *s, const int32_t *rows, size_t n)
 {
     const struct model *m = s->m;
     struct device *dev = m->dev;
     struct tensor picked = tensor_rows(s->picked, 0, n), final = tensor_rows(s->final, 0, n);
 
-    dev->ops->upload(dev, s->scratch, rows, n * sizeof(*rows));
-    dev->ops->gather(dev, picked, s->x, s->scratch);
+    dev->ops->gather(dev, picked, s->x, rows);
     dev->ops->rmsnorm(dev, final, picked, m->norm, m->config.eps, NULL);
     return final;
+}
+
+/* Where the parts of s->scoring begin: logprob, is_top, targets, rows. */
+struct scoring {
+    double *logprob;
+    int32_t *top, *target, *row;
+};
+
+static struct scoring scoring_of(const struct session *s)
+{
+    struct scoring c = {.logprob = s->scoring};
+
+    c.top = (int32_t *)(c.logprob + s->scoring_cap);
+    c.target = c.top + s->scoring_cap;
+    c.row = c.target + s->scoring_cap;
+    return c;
+}
+
+void session_logprobs_begin(struct session *s, const int32_t *rows, const int32_t *targets,
+                            size_t n)
+{
+    struct device *dev = s->m->dev;
+    struct scoring c;
+
+    if (n > s->scoring_cap) { /* more than rows: requests share them */
+        dev->ops->free(dev, s->scoring);
+        s->scoring_cap = n + n / 2;
+        s->scoring = dev->ops->alloc(dev, s->scoring_cap * 20);
+    }
+    c = scoring_of(s);
+    s->n_scoring = n;
+    dev->ops->upload(dev, c.row, rows, n * sizeof(*rows));
+    dev->ops->upload(dev, c.target, targets, n * sizeof(*targets));
+    for (size_t i = 0; i < n; i += s->max_picked) {
+        size_t k = n - i < s->max_picked ? n - i : s->max_picked;
+
+        dev->ops->logprob(dev, c.logprob + i, c.top + i, pick(s, c.row + i, k), s->m->head,
+                          c.target + i);
+    }
+}
+
+void session_logprobs_end(struct session *s, double *logprob, int32_t *is_top)
+{
+    struct device *dev = s->m->dev;
+    struct scoring c = scoring_of(s);
+
+    dev->ops->download(dev, logprob, c.logprob, s->n_scoring * sizeof(*logprob));
+    dev->ops->download(dev, is_top, c.top, s->n_scoring * sizeof(*is_top));
 }
 
 void session_logprobs(struct session *s, const int32_t *rows, const int32_t *targets, size_t n,
                       double *logprob, int32_t *is_top)
 {
-    struct device *dev = s->m->dev;
-    double *d_logprob = s->scratch;
-    int32_t *d_top = (int32_t *)(d_logprob + s->max_picked), *d_target = d_top + s->max_picked;
-
-    for (size_t i = 0; i < n; i += s->max_picked) {
-        size_t k = n - i < s->max_picked ? n - i : s->max_picked;
-        struct tensor final = pick(s, rows + i, k);
-
-        dev->ops->upload(dev, d_target, targets + i, k * sizeof(*targets));
-        dev->ops->logprob(dev, d_logprob, d_top, final, s->m->head, d_target);
-        dev->ops->download(dev, logprob + i, d_logprob, k * sizeof(*logprob));
-        dev->ops->download(dev, is_top + i, d_top, k * sizeof(*is_top));
-    }
+    session_logprobs_begin(s, rows, targets, n);
+    session_logprobs_end(s, logprob, is_top);
 }
 
 void session_logits(struct session *s, const int32_t *rows, size_t n, float *logits)
@@ -196,7 +235,8 @@ void session_logits(struct session *s, const int32_t *rows, size_t n, float *log
 
     if (n > s->max_picked)
         die("logits of %zu rows asked for, %zu fit", n, s->max_picked);
-    dev->ops->linear(dev, out, pick(s, rows, n), s->m->head, 0);
+    dev->ops->upload(dev, s->scratch, rows, n * sizeof(*rows));
+    dev->ops->linear(dev, out, pick(s, s->scratch, n), s->m->head, 0);
     dev->ops->download(dev, logits, out.data, tensor_nbytes(out));
     device_tensor_free(dev, &out);
 }

@@ -16,7 +16,9 @@ struct session {
     struct tensor gate_up, act; /* max_rows x 2m, x m */
     struct tensor picked, final; /* rows to be scored: f32, and normed */
     size_t max_picked;
-    void *scratch; /* device: rows, targets, results of scoring */
+    void *scratch; /* device: 24 bytes for each of max_picked rows */
+    void *scoring; /* device: rows, targets and results between the two halves of scoring */
+    size_t scoring_cap, n_scoring;
     size_t n_rows_run; /* tokens that session_forward has run, all batches together */
     struct batch batch; /* the caller's to fill; one at a time */
 };
@@ -34,7 +36,11 @@ size_t session_nbytes(const struct model *m, size_t max_rows, size_t n_pages, in
 void session_forward(struct session *s);
 
 /* After session_forward: for each of n rows of the batch, the log-probability of target[i] as the
- * next token and whether it is the arg-max. Host arrays. */
+ * next token and whether it is the arg-max. Host arrays. In two halves: between begin and end the
+ * device works, and the host may build s->batch anew (but not run it). */
+void session_logprobs_begin(struct session *s, const int32_t *rows, const int32_t *targets,
+                            size_t n);
+void session_logprobs_end(struct session *s, double *logprob, int32_t *is_top);
 void session_logprobs(struct session *s, const int32_t *rows, const int32_t *targets, size_t n,
                       double *logprob, int32_t *is_top);
 
