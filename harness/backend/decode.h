@@ -57,6 +57,10 @@ struct decode_ops {
     void (*gemv)(struct device *dev, struct tensor out, struct tensor x, const struct packed *w,
                  int accumulate);
 
+    /* As backend.h's rmsnorm, of one row: the sum of squares in another order, perhaps. */
+    void (*rmsnorm)(struct device *dev, struct tensor out, struct tensor x, struct tensor weight,
+                    float eps, const struct act_rule *rule);
+
     /* One token's attention at position *position: rounds qkv (1 x (nh + 2 nkv) d, f32) to out's
      * type, turns q and k by cos_sin (backend.h, rope), stores k and v, and writes
      * out (1 x nh d) = rule(softmax(q k^T / sqrt(d)) v) over positions 0 .. *position.

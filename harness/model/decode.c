@@ -163,12 +163,12 @@ static void layer_step(struct decoder *d, size_t i)
     const struct layer *l = &m->layers[i];
     const struct packed *w = d->layers[i].w;
 
-    dev->ops->rmsnorm(dev, d->in, d->x, l->norm1, m->config.eps, &l->rules[GROUP_QKV]);
+    ops->rmsnorm(dev, d->in, d->x, l->norm1, m->config.eps, &l->rules[GROUP_QKV]);
     ops->gemv(dev, d->qkv, d->in, &w[GROUP_QKV], 0);
     ops->attention(dev, d->attn, d->qkv, d->session.kv[i], m->shape, m->cos_sin,
                    &d->cursor->position, d->o.max_positions, &l->rules[GROUP_O]);
     ops->gemv(dev, d->x, d->attn, &w[GROUP_O], 1);
-    dev->ops->rmsnorm(dev, d->in, d->x, l->norm2, m->config.eps, &l->rules[GROUP_GATE_UP]);
+    ops->rmsnorm(dev, d->in, d->x, l->norm2, m->config.eps, &l->rules[GROUP_GATE_UP]);
     ops->gemv(dev, d->gate_up, d->in, &w[GROUP_GATE_UP], 0);
     ops->silu_mul(dev, d->act, d->gate_up, &l->rules[GROUP_DOWN]);
     ops->gemv(dev, d->x, d->act, &w[GROUP_DOWN], 1);
@@ -179,7 +179,7 @@ static void logits_of(struct decoder *d, struct tensor x)
 {
     struct device *dev = d->m->dev;
 
-    dev->ops->rmsnorm(dev, d->in, x, d->m->norm, d->m->config.eps, NULL);
+    dev->ops->decode->rmsnorm(dev, d->in, x, d->m->norm, d->m->config.eps, NULL);
     dev->ops->decode->gemv(dev, d->logits, d->in, &d->head, 0);
 }
 

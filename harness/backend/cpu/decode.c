@@ -109,6 +109,7 @@ static void cpu_force(struct device *dev, struct decode_cursor *cursor, const in
 }
 
 const struct decode_ops cpu_decode = {
+    .rmsnorm = cpu_rmsnorm,
     .attention = decode_attention,
     .silu_mul = cpu_silu_mul,
     .sample = cpu_sample,
