@@ -59,6 +59,10 @@ void cpu_obs_prune(struct device *, struct tensor, struct tensor, struct tensor,
 void cpu_mask_smallest(struct device *, struct tensor, struct tensor, double, int, size_t, size_t);
 size_t cpu_count_zeros(struct device *, struct tensor);
 int cpu_all_finite(struct device *, struct tensor);
+void cpu_pack(struct device *, struct packed *, struct tensor, enum packed_kind);
+void cpu_unpack(struct device *, struct tensor, const struct packed *);
+void cpu_packed_free(struct device *, struct packed *);
+void cpu_gemv(struct device *, struct tensor, struct tensor, const struct packed *, int);
 void cpu_timer_start(struct device *);
 double cpu_timer_stop(struct device *);
 void cpu_clocks(struct device *, struct device_clocks *);

@@ -110,6 +110,10 @@ static void cpu_force(struct device *dev, struct decode_cursor *cursor, const in
 
 const struct decode_ops cpu_decode = {
     .rmsnorm = cpu_rmsnorm,
+    .pack = cpu_pack,
+    .unpack = cpu_unpack,
+    .packed_free = cpu_packed_free,
+    .gemv = cpu_gemv,
     .attention = decode_attention,
     .silu_mul = cpu_silu_mul,
     .sample = cpu_sample,
