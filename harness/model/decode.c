@@ -114,6 +114,8 @@ int decoder_open(struct decoder *d, const struct model *m, const struct decode_o
         return error("decoding needs the weights on the device; these are in host memory");
     d->m = m;
     d->o = *o;
+    for (int g = 0; g < N_GROUPS && o->library; g++)
+        d->o.kind[g] = PACKED_ROWS;
     if (!d->o.max_positions || d->o.max_positions > m->config.max_positions)
         d->o.max_positions = m->config.max_positions;
     n = d->o.max_positions;
@@ -155,6 +157,18 @@ void decoder_close(struct decoder *d)
 
 /* ---- one token */
 
+static void product(struct decoder *d, struct tensor out, struct tensor x, const struct packed *w,
+                    int accumulate)
+{
+    struct device *dev = d->m->dev;
+    struct tensor rows = {w->data, w->dtype, w->n_out, w->n_in}; /* of PACKED_ROWS */
+
+    if (d->o.library)
+        dev->ops->linear(dev, out, x, rows, accumulate);
+    else
+        dev->ops->decode->gemv(dev, out, x, w, accumulate);
+}
+
 static void layer_step(struct decoder *d, size_t i)
 {
     const struct model *m = d->m;
@@ -164,14 +178,14 @@ static void layer_step(struct decoder *d, size_t i)
     const struct packed *w = d->layers[i].w;
 
     ops->rmsnorm(dev, d->in, d->x, l->norm1, m->config.eps, &l->rules[GROUP_QKV]);
-    ops->gemv(dev, d->qkv, d->in, &w[GROUP_QKV], 0);
+    product(d, d->qkv, d->in, &w[GROUP_QKV], 0);
     ops->attention(dev, d->attn, d->qkv, d->session.kv[i], m->shape, m->cos_sin,
                    &d->cursor->position, d->o.max_positions, &l->rules[GROUP_O]);
-    ops->gemv(dev, d->x, d->attn, &w[GROUP_O], 1);
+    product(d, d->x, d->attn, &w[GROUP_O], 1);
     ops->rmsnorm(dev, d->in, d->x, l->norm2, m->config.eps, &l->rules[GROUP_GATE_UP]);
-    ops->gemv(dev, d->gate_up, d->in, &w[GROUP_GATE_UP], 0);
+    product(d, d->gate_up, d->in, &w[GROUP_GATE_UP], 0);
     ops->silu_mul(dev, d->act, d->gate_up, &l->rules[GROUP_DOWN]);
-    ops->gemv(dev, d->x, d->act, &w[GROUP_DOWN], 1);
+    product(d, d->x, d->act, &w[GROUP_DOWN], 1);
 }
 
 /* logits = head norm(x) */
@@ -180,7 +194,7 @@ static void logits_of(struct decoder *d, struct tensor x)
     struct device *dev = d->m->dev;
 
     dev->ops->decode->rmsnorm(dev, d->in, x, d->m->norm, d->m->config.eps, NULL);
-    dev->ops->decode->gemv(dev, d->logits, d->in, &d->head, 0);
+    product(d, d->logits, d->in, &d->head, 0);
 }
 
 /* Chooses the next token and runs it. Everything that differs from token to token is read from the

@@ -14,6 +14,7 @@ struct decode_options {
     size_t max_positions; /* of the cache: prompt and generated tokens together; 0: the model's */
     float temperature;    /* 0: greedy */
     uint64_t seed;
+    int library; /* products by the backend's linear(), to compare with; kinds are then ROWS */
 };
 
 struct decode_layer {
