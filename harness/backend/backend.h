@@ -88,6 +88,7 @@ struct backend {
     const char *name;
     const char *summary;
     unsigned dtypes; /* bit 1 << enum dtype for each type of weights that it computes with */
+    const char *linear_by; /* what linear() computes with */
     int is_host;     /* 1: its memory is the host's, shared with everybody */
 
     /* 0, or error() (no such device). n_threads 0: the backend's choice. */

@@ -28,7 +28,9 @@ struct run {
     size_t n_cells;
     struct journal *journal;
     struct session session;
-    struct model dense; /* --divergence: a second model, never pruned, and its session */
+    int keep_dense;      /* asked for before run_open(): `dense`, if there is memory */
+    double weight_zeros; /* of the last cell, measured */
+    struct model dense;  /* --divergence: a second model, never pruned, and its session */
     struct session dense_session;
     struct records records;
     struct scores *base; /* of the first cell once it is there, if it is the baseline: per task */

@@ -99,7 +99,7 @@ static int compute_all(struct run *r, const struct cell *c, struct outcome *o, c
 
     if (rc != 0)
         return -1;
-    m->weight_zeros = model_zero_share(&r->model);
+    r->weight_zeros = m->weight_zeros = model_zero_share(&r->model);
     model_set_activation(&r->model, c->act_sparsity > 0 ? ACT_TOPK : ACT_DENSE, c->act_sparsity);
     r->dev->ops->zero(r->dev, r->model.n_act_zero, sizeof(uint64_t));
     r->session.n_rows_run = 0;

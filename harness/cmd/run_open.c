@@ -43,6 +43,14 @@ static int open_tokenizer(struct run *r, const char *dir, size_t n_vocab)
     return 0;
 }
 
+/* For a second model, and packed weights of both kinds of sparsity, which are smaller. */
+static int has_room_for_dense(const struct run *r)
+{
+    double nbytes = (double)(config_n_params(&r->model.config) * dtype_size(r->model.dtype));
+
+    return !r->model.store && (double)r->dev->ops->memory_free(r->dev) > 1.8 * nbytes;
+}
+
 static int open_model(struct run *r)
 {
     const struct run_options *o = &r->o;
@@ -69,7 +77,9 @@ static int open_model(struct run *r)
         return -1;
     if (r->model.store && !o->quiet)
         fprintf(stderr, "the layers stay in host memory and are copied to the device in turn\n");
-    return o->divergence ? model_open_from(&r->dense, r->dev, &src, dtype, o->residence) : 0;
+    return o->divergence || (r->keep_dense && has_room_for_dense(r))
+               ? model_open_from(&r->dense, r->dev, &src, dtype, o->residence)
+               : 0;
 }
 
 /* The bytes of a set's file and the SHA-256 over all of the task's files. */

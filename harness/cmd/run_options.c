@@ -1,4 +1,4 @@
-/* Strict parsing of the options of eval. */
+/* Strict parsing of the options of commands that run a model. */
 #include "harness/cmd/run_options.h"
 
 #include <assert.h>
@@ -14,17 +14,47 @@
 #include "harness/cmd/cmd.h"
 #include "harness/cmd/run_options_table.h"
 
-static void help(const char *command)
+static int has_option(const struct run_options *o, const struct run_option *p)
 {
-    printf(
-        "usage: duo %s -t LIST [-m DIR] [OPTION...]\n\n"
-        "Prunes the model in memory (its files are never written), scores it and prints a table.\n"
-        "Lists of methods and sparsities run every combination.\n\n",
-        command);
+    return (p->commands & (unsigned)o->command) != 0;
+}
+
+/* What is said of each command. */
+static const struct {
+    const char *name;
+    enum run_command command;
+    const char *usage, *about, *examples;
+} commands[] = {
+    {"eval", RUN_EVAL, "-t LIST [-m DIR] [OPTION...]",
+     "Prunes the model in memory (its files are never written), scores it and prints a table.\n"
+     "Lists of methods and sparsities run every combination.\n",
+     "  duo eval -t all                                    the demo model, dense\n"
+     "  duo eval -m llama-2-7b -t wikitext2,piqa --method sparsegpt,duogpt \\\n"
+     "           --sparsity 0.5 --act-sparsity 0.5 --calib c4:128x2048 --baseline\n"},
+    {"bench", RUN_BENCH, "[-m DIR|--shape NAME] [-t LIST] [OPTION...]",
+     "Prunes the model in memory, scores it if -t says on what, and times it against the dense\n"
+     "one, interleaved in one process: single linears, decoding, prefill. Without pruning "
+     "options:\n"
+     "magnitude, half of the weights and of the activations.\n",
+     "  duo bench                                          the demo model, a few seconds\n"
+     "  duo bench --shape llama2-7b --sparsity 0.5,0.6 --context 512,2048 --what decode\n"
+     "  duo bench -m llama-2-7b -t wikitext2,piqa --method duogpt --calib c4:128x2048 \\\n"
+     "            --sparsity 0.5 --act-sparsity 0.5\n"},
+};
+
+static void help(const struct run_options *o)
+{
+    size_t c = 0;
+
+    while (commands[c].command != o->command)
+        c++;
+    printf("usage: duo %s %s\n\n%s\n", commands[c].name, commands[c].usage, commands[c].about);
     for (size_t i = 0; i < n_run_options; i++) {
         const struct run_option *p = &run_option_table[i];
         char left[64];
 
+        if (!has_option(o, p))
+            continue;
         if (!p->name) {
             printf("\n%s\n", p->help);
             continue;
@@ -34,22 +64,19 @@ static void help(const char *command)
                  p->arg ? p->arg : "");
         printf("  %-24s %s\n", left, p->help);
     }
-    printf("\nexamples:\n"
-           "  duo %s -t all                                    the demo model, dense\n"
-           "  duo %s -m llama-2-7b -t wikitext2,piqa --method sparsegpt,duogpt \\\n"
-           "           --sparsity 0.5 --act-sparsity 0.5 --calib c4:128x2048 --baseline\n",
-           command, command);
+    printf("\nexamples:\n%s", commands[c].examples);
 }
 
 /* The option that argv[i] names ("-m", "--model", "--model=X"), its value in *value. */
-static const struct run_option *match(const char *arg, const char **value)
+static const struct run_option *match(const struct run_options *o, const char *arg,
+                                      const char **value)
 {
     *value = NULL;
     for (size_t i = 0; i < n_run_options; i++) {
         const struct run_option *p = &run_option_table[i];
         size_t n = p->name ? strlen(p->name) : 0;
 
-        if (!p->name)
+        if (!p->name || !has_option(o, p))
             continue;
         if (p->letter && arg[0] == '-' && arg[1] == p->letter && !arg[2])
             return p;
@@ -105,9 +132,29 @@ static int check_source(const struct run_options *o)
     if (o->model && o->shape)
         return error("-m and --shape exclude each other");
     if (o->shape && !o->tokenizer && o->n_tasks)
-        return error("--shape %s: synthetic weights have no tokenizer: name one with --tokenizer DIR",
-                     o->shape);
+        return error(
+            "--shape %s: synthetic weights have no tokenizer: name one with --tokenizer DIR",
+            o->shape);
     return 0;
+}
+
+/* Of bench: without a word on pruning, half of everything, which needs no calibration. */
+static void apply_bench_defaults(struct run_options *o)
+{
+    if (!o->n_methods && !o->n_sparsities && !o->n_act_sparsities && !o->nm_m) {
+        o->sparsities[o->n_sparsities++] = 0.5;
+        o->act_sparsities[o->n_act_sparsities++] = 0.5;
+    }
+    if (!o->n_methods && (o->n_sparsities || o->nm_m))
+        o->methods[o->n_methods++] = pruner_find("magnitude");
+    if (!o->what)
+        o->what = o->demo ? WHAT_ALL & ~(unsigned)WHAT_WINDOWS : WHAT_ALL;
+    if (!o->n_contexts)
+        o->contexts[o->n_contexts++] = 512;
+    if (!o->prompt)
+        o->prompt = 512;
+    if (isnan(o->time_limit))
+        o->time_limit = o->demo ? 0.25 : 1;
 }
 
 static void apply_defaults(struct run_options *o)
@@ -115,6 +162,8 @@ static void apply_defaults(struct run_options *o)
     o->demo = !o->model && !o->shape;
     if (o->demo && !o->calib)
         o->calib = "self:64x256";
+    if (o->command == RUN_BENCH)
+        apply_bench_defaults(o);
     if (!o->n_methods)
         o->methods[o->n_methods++] = pruners[0];
     if (!o->n_act_sparsities)
@@ -162,13 +211,17 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
                               .protocol = protocols[0],
                               .window = 2048,
                               .backend = "auto",
-                              .dtype = "auto"};
+                              .dtype = "auto",
+                              .time_limit = NAN};
+    for (size_t c = 0; c < sizeof(commands) / sizeof(commands[0]); c++)
+        if (strcmp(argv[0], commands[c].name) == 0)
+            o->command = commands[c].command;
     for (int i = 1; i < argc; i++) {
         const char *value;
-        const struct run_option *p = match(argv[i], &value);
+        const struct run_option *p = match(o, argv[i], &value);
 
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            help(argv[0]);
+            help(o);
             return 1;
         }
         if (!p)
@@ -185,7 +238,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
         if (p->set(o, value) != 0)
             return -1;
     }
-    if (!o->n_tasks)
+    if (!o->n_tasks && o->command == RUN_EVAL)
         return error("no tasks: give some with -t, such as -t wikitext2,piqa or -t all");
     apply_defaults(o);
     if (check_source(o) != 0 || check_divergence(o) != 0 || check_takes(o, given) != 0)

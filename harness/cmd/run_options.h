@@ -12,7 +12,21 @@
 
 #define MAX_LIST 64
 
+/* The commands that take these options, as bits. */
+enum run_command { RUN_EVAL = 1, RUN_BENCH = 2 };
+
+/* What bench times, as bits. */
+enum run_what {
+    WHAT_LINEARS = 1,
+    WHAT_LAYER = 2,
+    WHAT_DECODE = 4,
+    WHAT_PREFILL = 8,
+    WHAT_WINDOWS = 16,
+    WHAT_ALL = 31,
+};
+
 struct run_options {
+    enum run_command command;
     const char *model, *data_dir;
     const char *shape;     /* synthetic weights of this shape instead of a model */
     const char *tokenizer; /* folder of the tokenizer; NULL: the model's */
@@ -45,6 +59,12 @@ struct run_options {
     size_t window;
     int no_bos;         /* perplexity without BOS at the start */
     const char *resume; /* journal file, or NULL */
+
+    /* bench */
+    unsigned what;
+    size_t contexts[MAX_LIST], n_contexts; /* tokens in the cache while decoding */
+    size_t prompt;
+    double time_limit; /* seconds for each work */
 
     enum output_format format;
     const char *out, *log_samples;

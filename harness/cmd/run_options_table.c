@@ -1,4 +1,5 @@
-/* The options of eval: the table, and what each does with its value. Numbers are read strictly. */
+/* The options of the commands that run a model: the table, and what each does with its value.
+ * Numbers are read strictly. */
 #include "harness/cmd/run_options_table.h"
 
 #include <errno.h>
@@ -387,72 +388,133 @@ static int set_quiet(struct run_options *o, const char *s)
     return 0;
 }
 
+static int add_what(struct run_options *o, const char *s)
+{
+    static const char *const known[] = {"linears", "layer", "decode", "prefill", "windows"};
+
+    for (int i = 0; i < 5; i++)
+        if (strcmp(known[i], s) == 0) {
+            o->what |= 1u << i;
+            return 0;
+        }
+    return error("--what: '%s' is not known; known: linears, layer, decode, prefill, windows", s);
+}
+
+static int set_what(struct run_options *o, const char *s)
+{
+    return each_item(s, add_what, o);
+}
+
+static int add_context(struct run_options *o, const char *s)
+{
+    uint64_t v = 0;
+
+    if (full("--context", o->n_contexts) || parse_whole("--context", s, 1, 1 << 24, &v) != 0)
+        return -1;
+    o->contexts[o->n_contexts++] = v;
+    return 0;
+}
+
+static int set_contexts(struct run_options *o, const char *s)
+{
+    return each_item(s, add_context, o);
+}
+
+static int set_prompt(struct run_options *o, const char *s)
+{
+    uint64_t v = 0;
+
+    if (parse_whole("--prompt", s, 1, 1 << 24, &v) != 0)
+        return -1;
+    o->prompt = v;
+    return 0;
+}
+
+static int set_time_limit(struct run_options *o, const char *s)
+{
+    return parse_number("--time-limit", s, 0, 1e6, &o->time_limit);
+}
+
 /* ---- the table */
+
+#define ALL (RUN_EVAL | RUN_BENCH)
 
 const struct run_option run_option_table[] = {
     {'m', "model", "DIR", "Hugging Face folder, or org/name once fetched; default: the demo",
-     set_model, 0},
+     set_model, 0, ALL},
     {0, "shape", "NAME",
      "instead of a model: synthetic weights of llama2-7b, llama2-13b,\n" HELP_INDENT
      "llama3-8b, ..., drawn from --seed; for measuring speed",
-     set_shape, 0},
-    {0, "tokenizer", "DIR", "take the tokenizer from there; default: the model's", set_tokenizer,
-     0},
+     set_shape, 0, ALL},
+    {0, "tokenizer", "DIR", "take the tokenizer from there; default: the model's", set_tokenizer, 0,
+     ALL},
     {'t', "tasks", "LIST", "comma list: wikitext2, piqa, ..., or all (see duo list tasks)",
-     set_tasks, 0},
-    {0, "data", "DIR", "the data sets' folder; default: what duo fetch fetched", set_data, 0},
-    {0, NULL, NULL, "pruning", NULL, 0},
+     set_tasks, 0, ALL},
+    {0, "data", "DIR", "the data sets' folder; default: what duo fetch fetched", set_data, 0, ALL},
+    {0, NULL, NULL, "pruning", NULL, 0, ALL},
     {0, "method", "LIST", "dense, magnitude, wanda, sparsegpt, duogpt; default dense", set_methods,
-     0},
+     0, ALL},
     {0, "sparsity", "LIST", "share of zero weights in every linear, such as 0.5", set_sparsities,
-     TAKES_SPARSITY},
+     TAKES_SPARSITY, ALL},
     {0, "nm", "N:M", "N zeros in every M consecutive weights of a row instead", set_nm,
-     TAKES_SPARSITY},
+     TAKES_SPARSITY, ALL},
     {0, "act-sparsity", "LIST", "share of each linear's inputs dropped at run time; default 0",
-     set_act_sparsities, 0},
-    {0, "act-rule", "NAME", "how inputs are dropped: topk (exact, per token)", set_act_rule, 0},
+     set_act_sparsities, 0, ALL},
+    {0, "act-rule", "NAME", "how inputs are dropped: topk (exact, per token)", set_act_rule, 0,
+     ALL},
     {0, "baseline", NULL, "score the dense model first, and compare every other cell with it",
-     set_baseline, 0},
+     set_baseline, 0, ALL},
     {0, "divergence", NULL,
      "KL divergence and same-top-1 rate against the dense model, over the\n" HELP_INDENT
      "windows of wikitext2; with --baseline; keeps a second, dense model",
-     set_divergence, 0},
+     set_divergence, 0, RUN_EVAL},
     {0, "calib", "SPEC", "c4:NxS, c4-joined:NxS, self:NxS or FILE.i32 (N windows of S ids)",
-     set_calib, TAKES_CALIB},
+     set_calib, TAKES_CALIB, ALL},
     {0, "save-calib", "FILE", "write the calibration ids (.i32) and their provenance",
-     set_save_calib, TAKES_CALIB},
-    {0, "seed", "N", "of everything random; default 0", set_seed, 0},
-    {0, "rng", "NAME", "pcg (default), or python for published c4 sets", set_rng, TAKES_CALIB},
-    {0, "alpha", "X", "weight of the residual's correction; default 0.125", set_alpha, TAKES_ALPHA},
-    {0, "damp", "X", "damping, times the mean diagonal; default 0.01", set_damp, TAKES_OBS},
-    {0, "order", "NAME", "columns: act (by input norm) or natural", set_order, TAKES_OBS},
-    {0, "lazy", "NAME", "lazy update: exact (default) or reference", set_lazy, TAKES_OBS},
-    {0, "block", "N", "columns per block; default 128", set_block, TAKES_OBS},
-    {0, NULL, NULL, "running", NULL, 0},
-    {0, "protocol", "NAME", "lmeval-0.4 (default) or lmeval-0.4.9.2", set_protocol, 0},
-    {0, "limit", "K|F", "first K documents or windows, or the share F < 1", set_limit, 0},
-    {0, "window", "S", "ids per perplexity window; default 2048", set_window, 0},
-    {0, "no-bos", NULL, "perplexity without BOS at the start of the text", set_no_bos, 0},
-    {0, "backend", "NAME", "cpu, cuda, or auto (default)", set_backend, 0},
-    {0, "dtype", "NAME", "auto (default), f32, f16, bf16", set_dtype, 0},
+     set_save_calib, TAKES_CALIB, ALL},
+    {0, "seed", "N", "of everything random; default 0", set_seed, 0, ALL},
+    {0, "rng", "NAME", "pcg (default), or python for published c4 sets", set_rng, TAKES_CALIB, ALL},
+    {0, "alpha", "X", "weight of the residual's correction; default 0.125", set_alpha, TAKES_ALPHA,
+     ALL},
+    {0, "damp", "X", "damping, times the mean diagonal; default 0.01", set_damp, TAKES_OBS, ALL},
+    {0, "order", "NAME", "columns: act (by input norm) or natural", set_order, TAKES_OBS, ALL},
+    {0, "lazy", "NAME", "lazy update: exact (default) or reference", set_lazy, TAKES_OBS, ALL},
+    {0, "block", "N", "columns per block; default 128", set_block, TAKES_OBS, ALL},
+    {0, NULL, NULL, "running", NULL, 0, ALL},
+    {0, "protocol", "NAME", "lmeval-0.4 (default) or lmeval-0.4.9.2", set_protocol, 0, ALL},
+    {0, "limit", "K|F", "first K documents or windows, or the share F < 1", set_limit, 0, ALL},
+    {0, "window", "S", "ids per perplexity window; default 2048", set_window, 0, ALL},
+    {0, "no-bos", NULL, "perplexity without BOS at the start of the text", set_no_bos, 0, ALL},
+    {0, "backend", "NAME", "cpu, cuda, or auto (default)", set_backend, 0, ALL},
+    {0, "dtype", "NAME", "auto (default), f32, f16, bf16", set_dtype, 0, ALL},
     {0, "weights", "WHERE",
      "device, stream (in host memory, copied layer by layer), or auto\n" HELP_INDENT
      "(default): stream where they do not fit the device",
-     set_weights, 0},
-    {0, "threads", "N", "CPU threads; default: all", set_threads, 0},
+     set_weights, 0, ALL},
+    {0, "threads", "N", "CPU threads; default: all", set_threads, 0, ALL},
     {0, "batch-tokens", "N", "tokens per forward pass; default auto; scores do not depend on it",
-     set_batch_tokens, 0},
+     set_batch_tokens, 0, ALL},
     {0, "resume", "FILE", "journal: keep raw results here, take those that are there", set_resume,
-     0},
-    {0, NULL, NULL, "output", NULL, 0},
+     0, ALL},
+    {0, NULL, NULL, "measuring", NULL, 0, RUN_BENCH},
+    {0, "what", "LIST",
+     "linears, layer, decode, prefill, windows (perplexity's rate);\n" HELP_INDENT
+     "default: all; the demo: without windows",
+     set_what, 0, RUN_BENCH},
+    {0, "context", "LIST", "tokens in the cache while decoding; default 512", set_contexts, 0,
+     RUN_BENCH},
+    {0, "prompt", "N", "tokens of the prompt of prefill; default 512", set_prompt, 0, RUN_BENCH},
+    {0, "time-limit", "S", "seconds for each work, if not stable before; default 1, demo 0.25",
+     set_time_limit, 0, RUN_BENCH},
+    {0, NULL, NULL, "output", NULL, 0, ALL},
     {'o', "format", "NAME", "md (default), csv, json (lm-eval's form), jsonl (records)", set_format,
-     0},
-    {0, "out", "FILE", "write there, not to stdout", set_out, 0},
+     0, ALL},
+    {0, "out", "FILE", "write there, not to stdout", set_out, 0, ALL},
     {0, "log-samples", "DIR",
      "one line per document, in lm-eval's form: a folder per cell, such as\n" HELP_INDENT
      "DIR/duogpt-w0.5-a0.5-0123abcd/samples_TASK_*.jsonl, a file per task",
-     set_log_samples, 0},
-    {0, "quiet", NULL, "no progress lines", set_quiet, 0},
+     set_log_samples, 0, ALL},
+    {0, "quiet", NULL, "no progress lines", set_quiet, 0, ALL},
 };
 
 const size_t n_run_options = sizeof(run_option_table) / sizeof(run_option_table[0]);

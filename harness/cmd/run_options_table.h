@@ -11,7 +11,8 @@ struct run_option {
     char letter;                   /* "-m", or 0 */
     const char *name, *arg, *help; /* arg: what its value is called, NULL for none */
     int (*set)(struct run_options *o, const char *value); /* 0 or error() */
-    unsigned takes; /* given: some method must take it (enum pruner_takes) */
+    unsigned takes;    /* given: some method must take it (enum pruner_takes) */
+    unsigned commands; /* that have it: enum run_command */
 };
 
 /* In the order of the help text. */

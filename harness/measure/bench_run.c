@@ -9,6 +9,7 @@
 #include "harness/base/error.h"
 
 #define WARM_UP 2         /* the first run may tune, the second fills caches */
+#define WARM_UP_SECONDS 1 /* then one is enough */
 #define CLOCKS_EVERY 0.05 /* seconds between two looks at the clocks */
 #define FLUSH_UNKNOWN ((size_t)64 << 20)
 
@@ -79,7 +80,7 @@ static size_t warm_up(struct device *dev, const struct bench_program *p)
 {
     double seconds = 0;
 
-    for (int i = 0; i < WARM_UP + 1; i++)
+    for (int i = 0; i < WARM_UP + 1 && seconds < WARM_UP_SECONDS; i++)
         seconds = time_runs(dev, p, 1);
     if (!p->repeatable || !(seconds < BENCH_SAMPLE_SECONDS) || !(seconds > 0))
         return 1;
@@ -162,7 +163,7 @@ static void read_all(void *arg)
 
 double bench_read_rate(struct device *dev, double seconds)
 {
-    size_t nbytes = 8 * twice_the_cache(dev), most = dev->ops->memory_free(dev) / 4;
+    size_t nbytes = 4 * twice_the_cache(dev), most = dev->ops->memory_free(dev) / 4;
     struct read_program r = {dev, NULL, nbytes < most ? nbytes : most};
     struct bench_program p = {.name = "read", .run = read_all, .arg = &r, .units = 1};
     struct bench_limits limits = {10, 1000, 0.2, seconds};

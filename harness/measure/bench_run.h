@@ -35,8 +35,8 @@ void bench_run(struct bench_samples *out, struct device *dev, const struct bench
                size_t n_programs, const struct bench_limits *limits);
 void bench_samples_release(struct bench_samples *s);
 
-/* Bytes a second that the device reads from its memory: the median over reads of a buffer of
- * 16 times its cache (1 GiB where that is not known), at most a quarter of what is free. */
+/* Bytes a second that the device reads from its memory: the median over reads of a buffer of eight
+ * times its cache (256 MiB where that is not known), at most a quarter of what is free. */
 double bench_read_rate(struct device *dev, double seconds);
 
 /* A buffer to push out what the device's cache holds; flush() is for `prepare`. */

@@ -156,7 +156,8 @@ static int any_stderr(const struct md_block *k)
     return 0;
 }
 
-static void render_block(struct md_block *k, struct buf *out)
+/* What was scored: its tables and their notes. */
+static void render_scores(struct md_block *k, struct buf *out)
 {
     double mean, se;
     int paired;
@@ -167,7 +168,6 @@ static void render_block(struct md_block *k, struct buf *out)
         cell_mean(&k->columns, i, &mean, &se);
         k->has_mean |= !isnan(mean);
     }
-    add_identity(out, k->records[0]);
     add_calibrations(out, k);
     buf_addc(out, '\n');
     md_table(k, 0, out);
@@ -190,9 +190,33 @@ static void render_block(struct md_block *k, struct buf *out)
     if (k->columns.n_repeated)
         buf_addf(out, "%zu repeated results were left out; the last of each counts.\n",
                  k->columns.n_repeated);
-    add_warnings(out, k);
     columns_release(&k->columns);
     cells_release(&k->cells);
+}
+
+/* What was timed comes after what was scored. */
+static void render_block(struct md_block *k, struct buf *out)
+{
+    const struct record **speeds = xcalloc(k->n, sizeof(*speeds));
+    struct md_block scores = {.records = xcalloc(k->n, sizeof(*scores.records))};
+    size_t n_speeds = 0;
+
+    for (size_t i = 0; i < k->n; i++) {
+        if (record_is_speed(k->records[i]))
+            speeds[n_speeds++] = k->records[i];
+        else
+            scores.records[scores.n++] = k->records[i];
+    }
+    add_identity(out, k->records[0]);
+    if (scores.n)
+        render_scores(&scores, out);
+    if (n_speeds)
+        md_speed_table(speeds, n_speeds, out);
+    add_warnings(out, k);
+    if (n_speeds)
+        md_speed_sentences(speeds, n_speeds, out);
+    free(speeds);
+    free(scores.records);
 }
 
 void output_md(const struct records *rs, struct buf *out)

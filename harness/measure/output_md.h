@@ -21,6 +21,11 @@ void md_table(const struct md_block *k, int se, struct buf *out);
  * comparison; returns 0 and appends nothing where there is none. */
 int md_paired_table(const struct md_block *k, struct buf *out);
 
+/* Speed records: the table of what was timed; and, below everything, a sentence for each cell and
+ * context on how many times faster its decoding is than the dense model's. */
+void md_speed_table(const struct record *const *records, size_t n, struct buf *out);
+void md_speed_sentences(const struct record *const *records, size_t n, struct buf *out);
+
 /* Heads of a column ("wiki2", "piqa_n") and labels of a cell ("duogpt alpha=0.5": the method and
  * what else tells its cells apart). */
 void md_add_head(struct buf *b, const struct record *r);

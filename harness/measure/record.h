@@ -69,7 +69,8 @@ struct record {
 
     /* Speed records only: absent from the JSON of others. Their task is the work (linear_qkv,
      * layer, decode, prefill, windows), their value the tokens per second or the nanoseconds. */
-    char *path;     /* how: own (dense GEMV), library (dense), columns, dual, dense, sparse */
+    char *path;     /* dense: "own" (GEMV) or what the backend's linear() computes with; sparse:
+                     * "columns", "nonzeros" (packed, of decoding), "sparse" (batches) */
     char *cache;    /* cold, warm: were the weights in the device's cache */
     double context; /* decode: tokens in the KV cache; prefill: of the prompt */
 
@@ -84,7 +85,7 @@ struct record {
     double bytes_moved;   /* per unit of median_ns: active weights, index, KV cache */
     double read_gbps;     /* measured in the same process: what the memory gives */
     double peak_gbps_pct; /* 100 bytes_moved / median_ns / read_gbps */
-    char *speedup_over;   /* the faster dense path: own or library */
+    char *speedup_over;   /* the faster dense path */
     double speedup, speedup_err; /* over it; measure/bench.h has the formula */
     double speedup_other;        /* over the slower one */
     double scored_perplexity;    /* of the very weights that were timed */

@@ -118,6 +118,7 @@ const struct backend backend_cpu = {
     .name = "cpu",
     .summary = "plain C and OpenBLAS in float32",
     .dtypes = 1u << DTYPE_F32,
+    .linear_by = "batched product",
     .is_host = 1,
     .open = cpu_open,
     .close = cpu_close,

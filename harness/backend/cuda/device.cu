@@ -93,6 +93,7 @@ const struct backend backend_cuda = {
     .name = "cuda",
     .summary = "one NVIDIA GPU: cuBLAS, cuSOLVER and own kernels",
     .dtypes = 1u << DTYPE_F32 | 1u << DTYPE_F16 | 1u << DTYPE_BF16,
+    .linear_by = "cuBLAS",
     .is_host = 0,
     .open = cuda_open,
     .close = cuda_close,

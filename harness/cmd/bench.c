@@ -1,0 +1,169 @@
+/* duo bench: prune in memory, score if asked to, and time the model against the dense one. */
+#include "harness/cmd/bench.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "harness/base/error.h"
+#include "harness/base/progress.h"
+#include "harness/base/rng.h"
+#include "harness/cmd/cmd.h"
+
+#define MIN_SAMPLES 20
+#define MAX_SAMPLES 10000
+#define MAX_ERROR_PCT 0.5
+#define READ_SECONDS 0.2
+
+struct bench {
+    struct run *r;
+    const struct cell *cell;
+    struct bench_models models;
+    struct bench_scores scored, dense;
+};
+
+/* Before the work: what it is and where it stands. */
+static void say(const struct run *r, const char *work)
+{
+    if (!r->o.quiet)
+        fprintf(stderr, "timing %s\n", work);
+}
+
+/* Records what was timed; rc not 0: nothing was. */
+static int finish(struct bench *b, struct bench_outcome *out, int rc)
+{
+    if (rc == 0)
+        rc = bench_add_records(b->r, b->cell, &b->models, out, b->scored, b->dense);
+    else
+        rc = 0;
+    bench_outcome_release(out);
+    return rc;
+}
+
+static int time_products(struct bench *b)
+{
+    struct bench_outcome out;
+
+    for (int what = 0; what < N_PRODUCTS; what++) {
+        int wanted = what == PRODUCTS_LAYER ? WHAT_LAYER : WHAT_LINEARS;
+
+        if (!(b->r->o.what & (unsigned)wanted))
+            continue;
+        say(b->r, what == PRODUCTS_LAYER ? "the linears of a layer" : "single linears");
+        for (int warm = 0; warm < 2; warm++)
+            if (finish(b, &out,
+                       bench_products(&out, &b->models, (enum bench_products)what, warm)) != 0)
+                return -1;
+    }
+    return 0;
+}
+
+/* The first ids of the text that is scored, or random ones where none is. */
+static int32_t *prompt_of(const struct run *r, size_t n)
+{
+    int32_t *ids = xmalloc(n * sizeof(*ids));
+    const struct ids *text = NULL;
+    struct pcg32 g;
+
+    for (size_t i = 0; i < r->o.n_tasks; i++)
+        if (!r->tasks[i].task)
+            text = &r->tasks[i].ids;
+    pcg32_init(&g, r->o.seed, 1);
+    for (size_t i = 0; i < n; i++)
+        ids[i] = text && i < text->n ? text->v[i]
+                                     : (int32_t)pcg32_below(&g, (uint32_t)r->model.config.n_vocab);
+    return ids;
+}
+
+static int time_decoding(struct bench *b)
+{
+    const struct run_options *o = &b->r->o;
+    int rc = 0;
+
+    for (size_t i = 0; i < o->n_contexts && rc == 0 && o->what & WHAT_DECODE; i++) {
+        int32_t *ids = prompt_of(b->r, o->contexts[i]);
+        struct bench_outcome out;
+
+        say(b->r, "decoding");
+        rc = finish(b, &out, bench_decode(&out, &b->models, ids, o->contexts[i]));
+        free(ids);
+    }
+    return rc;
+}
+
+static int time_batches(struct bench *b)
+{
+    const struct run_options *o = &b->r->o;
+    struct bench_outcome out;
+
+    if (o->what & WHAT_PREFILL) {
+        say(b->r, "a prompt");
+        if (finish(b, &out, bench_prefill(&out, &b->models, o->prompt)) != 0)
+            return -1;
+    }
+    if (o->what & WHAT_WINDOWS) {
+        say(b->r, "perplexity's windows");
+        if (finish(b, &out, bench_windows(&out, &b->models, o->window, b->r->session.max_rows)) !=
+            0)
+            return -1;
+    }
+    return 0;
+}
+
+static int time_cell(struct bench *b)
+{
+    struct run *r = b->r;
+    int rc;
+
+    b->models.dense = r->dense.dev ? &r->dense : &r->model;
+    b->models.pruned = &r->model;
+    b->models.act_sparsity = b->cell->act_sparsity;
+    b->models.is_pruned = r->weight_zeros > 0.01;
+    if (b->cell->act_sparsity > 0)
+        model_set_activation(&r->model, ACT_TOPK, b->cell->act_sparsity);
+    progress_quiet(1); /* inside what is timed */
+    rc = time_products(b) || time_decoding(b) || time_batches(b) ? -1 : 0;
+    progress_quiet(r->o.quiet);
+    model_set_activation(&r->model, ACT_DENSE, 0);
+    return rc;
+}
+
+/* Prunes and scores as eval does, then times what is in memory. */
+static int bench_cell(struct bench *b, size_t i)
+{
+    size_t first = b->r->records.n;
+
+    b->cell = &b->r->cells[i];
+    if (run_cell(b->r, i) != 0)
+        return -1;
+    b->scored = bench_scores_of(b->r, first);
+    if (b->r->o.baseline && i == 0)
+        b->dense = b->scored;
+    return time_cell(b);
+}
+
+int cmd_bench(int argc, char **argv)
+{
+    static struct run r;
+    struct bench b = {.r = &r, .dense = {NAN, NAN}};
+    int rc = run_options_parse(&r.o, argc, argv);
+
+    if (rc != 0)
+        return rc > 0 ? 0 : 2;
+    r.keep_dense = 1;
+    rc = run_open(&r);
+    if (rc == 0) {
+        b.models.limits =
+            (struct bench_limits){MIN_SAMPLES, MAX_SAMPLES, MAX_ERROR_PCT, r.o.time_limit};
+        b.models.seed = r.o.seed;
+        b.models.read_rate = bench_read_rate(r.dev, READ_SECONDS);
+    }
+    for (size_t i = 0; i < r.n_cells && rc == 0; i++)
+        rc = bench_cell(&b, i);
+    if (rc == 0 && r.records.n == 0)
+        rc = error("nothing was timed: --context and --prompt are longer than the model allows");
+    if (rc == 0)
+        rc = output_write(&r.records, r.o.format, r.o.out);
+    run_close(&r);
+    return rc ? 1 : 0;
+}

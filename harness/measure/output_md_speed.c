@@ -1,0 +1,219 @@
+/* The table of speeds of `-o md`, and the sentence that sums it up. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "harness/measure/bench.h"
+#include "harness/measure/output_md.h"
+#include "harness/measure/table.h"
+
+enum {
+    COL_WORK,
+    COL_WEIGHTS,
+    COL_PATH,
+    COL_TIME,
+    COL_NOISE,
+    COL_N,
+    COL_TOKENS,
+    COL_GBPS,
+    COL_PEAK,
+    COL_SPEEDUP,
+    COL_WIKI2,
+    COL_ACC,
+    N_COLS,
+};
+
+static int is_dense(const struct record *r)
+{
+    return r->method && strcmp(r->method, "dense") == 0 && !(r->act_sparsity > 0);
+}
+
+/* "50", "2:4" */
+static void add_share(struct buf *b, double share, const char *nm)
+{
+    if (nm)
+        buf_adds(b, nm);
+    else
+        buf_addf(b, "%.4g", 100 * share);
+}
+
+/* "qkv cold", "decode @512", "prefill 512" */
+static void set_work(struct table *t, size_t row, const struct record *r)
+{
+    static const char linear[] = "linear_";
+    size_t n = sizeof(linear) - 1;
+
+    if (strcmp(r->task, "decode") == 0)
+        table_set(t, row, COL_WORK, "decode @%.0f", r->context);
+    else if (!isnan(r->context))
+        table_set(t, row, COL_WORK, "%s %.0f", r->task, r->context);
+    else
+        table_set(t, row, COL_WORK, "%s %s", strncmp(r->task, linear, n) ? r->task : r->task + n,
+                  r->cache ? r->cache : "");
+}
+
+static void set_weights(struct table *t, size_t row, const struct record *r)
+{
+    struct buf b = {0};
+
+    buf_adds(&b, r->method ? r->method : "-");
+    if (!is_dense(r)) {
+        buf_addc(&b, ' ');
+        add_share(&b, r->weight_sparsity, r->nm);
+        buf_addc(&b, '/');
+        add_share(&b, r->act_sparsity, NULL);
+    }
+    table_set(t, row, COL_WEIGHTS, "%s", b.data);
+    buf_release(&b);
+}
+
+static void set_number(struct table *t, size_t row, size_t col, const char *fmt, double v)
+{
+    char text[64];
+
+    if (isnan(v))
+        return;
+    snprintf(text, sizeof(text), fmt, v);
+    table_set(t, row, col, "%s", text);
+}
+
+static void set_row(struct table *t, size_t row, const struct record *r)
+{
+    set_work(t, row, r);
+    set_weights(t, row, r);
+    table_set(t, row, COL_PATH, "%s", r->path ? r->path : "-");
+    set_number(t, row, COL_TIME, "%.2f", r->median_ns / 1e3);
+    set_number(t, row, COL_NOISE, "%.1f", r->noise_pct);
+    table_set(t, row, COL_N, "%zu", r->n_samples);
+    set_number(t, row, COL_TOKENS, r->tokens_per_s < 1000 ? "%.1f" : "%.0f", r->tokens_per_s);
+    set_number(t, row, COL_GBPS, "%.1f", r->bytes_moved / r->median_ns);
+    set_number(t, row, COL_PEAK, "%.1f", r->peak_gbps_pct);
+    if (!isnan(r->speedup))
+        table_set(t, row, COL_SPEEDUP, "%.3f \xc2\xb1 %.3f", r->speedup, r->speedup_err);
+    set_number(t, row, COL_WIKI2, "%.3f", r->scored_perplexity);
+    set_number(t, row, COL_ACC, "%.2f", 100 * r->scored_acc);
+}
+
+/* "Measured read rate 2950.1 GB/s; clocks 1980 / 2619 MHz, 650 W, 55 C, throttled: power." */
+static void add_device_note(const struct record *const *records, size_t n, struct buf *out)
+{
+    const struct record *r = records[0];
+    int any = 0;
+
+    buf_addf(out, "Memory reads at %.1f GB/s, measured in the same process.", r->read_gbps);
+    for (size_t i = 0; i < n; i++)
+        any |= records[i]->throttle && strcmp(records[i]->throttle, "none") != 0;
+    if (!isnan(r->compute_mhz))
+        buf_addf(out, " Clocks %.0f / %.0f MHz, %.0f W, %.0f C at first.", r->compute_mhz,
+                 r->memory_mhz, r->watts, r->celsius);
+    else
+        buf_adds(out, " Clocks are not known.");
+    if (any)
+        buf_adds(out, " Throttled at times: see the field throttle.");
+    buf_addc(out, '\n');
+}
+
+void md_speed_table(const struct record *const *records, size_t n, struct buf *out)
+{
+    static const char *const heads[N_COLS] = {
+        [COL_WORK] = "work",        [COL_WEIGHTS] = "weights", [COL_PATH] = "path",
+        [COL_TIME] = "us",          [COL_NOISE] = "noise %",   [COL_N] = "n",
+        [COL_TOKENS] = "tok/s",     [COL_GBPS] = "GB/s",       [COL_PEAK] = "% read",
+        [COL_SPEEDUP] = "speed-up", [COL_WIKI2] = "wiki2",     [COL_ACC] = "acc",
+    };
+    size_t n_unstable = 0;
+    struct table t;
+
+    table_init(&t, N_COLS);
+    table_add_row(&t);
+    for (size_t col = 0; col < N_COLS; col++)
+        table_set(&t, 0, col, "%s", heads[col]);
+    for (size_t i = 0; i < n; i++) {
+        set_row(&t, table_add_row(&t), records[i]);
+        n_unstable += records[i]->stopped && strcmp(records[i]->stopped, "stable") != 0;
+    }
+    table_drop_empty(&t);
+    buf_addc(out, '\n');
+    table_render(&t, 3, out);
+    table_release(&t);
+    buf_adds(out,
+             "\nus: median for a layer (single products, layer) or a token, of n samples taken "
+             "in turn with the other paths; noise: 1.4826 MAD. speed-up: median ratio to the "
+             "faster dense path and its standard error. wiki2, acc: of these very weights.\n");
+    add_device_note(records, n, out);
+    if (n_unstable)
+        buf_addf(out,
+                 "%zu of %zu rows used up their time before all errors were below the limit.\n",
+                 n_unstable, n);
+}
+
+/* ---- the sentence */
+
+static int same_work(const struct record *a, const struct record *b)
+{
+    return strcmp(a->task, b->task) == 0 && (a->context == b->context || isnan(a->context)) &&
+           (!a->cache || !b->cache || strcmp(a->cache, b->cache) == 0);
+}
+
+/* The path that stands for its cell: non-zeros, or columns where the weights are dense. */
+static int is_headline(const struct record *r, const char *task)
+{
+    return strcmp(r->task, task) == 0 && r->path && !isnan(r->speedup) &&
+           (!r->cache || strcmp(task, "layer") != 0 || strcmp(r->cache, "cold") == 0) &&
+           strcmp(r->path, r->weight_zeros > 0 ? "nonzeros" : "columns") == 0;
+}
+
+static void add_what(struct buf *b, const struct record *r)
+{
+    int weights = strcmp(r->path, "nonzeros") == 0;
+
+    buf_adds(b, weights && r->act_sparsity > 0 ? "dual "
+                : weights                      ? "sparse weights "
+                                               : "sparse activations ");
+    add_share(b, r->weight_sparsity, r->nm);
+    buf_addc(b, '/');
+    add_share(b, r->act_sparsity, NULL);
+}
+
+/* "own" is a path of the decoder's: to people, its GEMV. */
+static const char *base_name(const char *path)
+{
+    return strcmp(path, "own") == 0 ? "own GEMV" : path;
+}
+
+static void add_sentence(struct buf *out, const struct record *r,
+                         const struct record *const *records, size_t n)
+{
+    const char *other = NULL;
+    struct buf what = {0};
+
+    for (size_t i = 0; i < n && !other; i++)
+        if (is_dense(records[i]) && same_work(records[i], r) && records[i]->path &&
+            strcmp(records[i]->path, r->speedup_over) != 0)
+            other = base_name(records[i]->path);
+    add_what(&what, r);
+    bench_sentence(out, what.data, (struct estimate){r->speedup, r->speedup_err},
+                   base_name(r->speedup_over), other, r->speedup_other);
+    buf_release(&what);
+}
+
+void md_speed_sentences(const struct record *const *records, size_t n, struct buf *out)
+{
+    static const char *const tasks[] = {"decode", "layer"};
+    size_t found = 0;
+
+    for (size_t k = 0; k < 2 && !found; k++)
+        for (size_t i = 0; i < n; i++) {
+            const struct record *r = records[i];
+
+            if (!is_headline(r, tasks[k]) || !r->speedup_over)
+                continue;
+            buf_addf(out, found++ ? "" : "\n");
+            if (k == 0)
+                buf_addf(out, "Decoding after %.0f tokens, %s:\n", r->context,
+                         r->method ? r->method : "-");
+            else
+                buf_addf(out, "The linears of a layer, %s:\n", r->method ? r->method : "-");
+            add_sentence(out, r, records, n);
+        }
+}
