@@ -306,7 +306,7 @@ echo junk >model/tokenizer.model
 refuses_model junk_tokenizer "tokenizer"
 if [ -f "$shared/tokenizers/llama2.tokenizer.model" ]; then
 	cp "$shared/tokenizers/llama2.tokenizer.model" model/tokenizer.model
-	refuses_model tokenizer_of_another_model "has 32000 ids, config.json says vocab_size 4096"
+	refuses_model tokenizer_of_another_model "has 32000 ids, the model's vocabulary 4096"
 else
 	echo "skip tokenizer_of_another_model: no ../shared"
 fi
