@@ -7,6 +7,7 @@
 #include "harness/base/error.h"
 #include "harness/base/rng.h"
 #include "harness/measure/bench_run.h"
+#include "harness/measure/output.h"
 #include "harness/measure/record.h"
 
 #define N 400
@@ -413,6 +414,119 @@ static void test_record_without_a_number(void)
     buf_release(&b);
 }
 
+/* ---- the table */
+
+static void add_speed(struct records *rs, const char *task, const char *path, double context,
+                      double ns, double speedup)
+{
+    int dense = isnan(speedup);
+    struct record r;
+
+    fill(&r);
+    record_set(&r.method, dense ? "dense" : "duogpt");
+    r.weight_sparsity = r.weight_zeros = r.act_sparsity = dense ? 0 : 0.5;
+    record_set(&r.task, task);
+    record_set(&r.path, path);
+    r.context = context;
+    r.median_ns = ns;
+    r.tokens_per_s = r.value = 1e9 / ns;
+    r.speedup = speedup;
+    r.read_gbps = 2900;
+    r.speedup_err = dense ? NAN : 0.0096;
+    r.speedup_other = dense ? NAN : 2.612;
+    r.scored_perplexity = dense ? NAN : 43.762;
+    r.scored_acc = dense ? NAN : 0.4321;
+    record_set(&r.speedup_over, dense ? NULL : "own");
+    CHECK(records_add(rs, &r) == 0);
+}
+
+static void add_decode(struct records *rs, double context)
+{
+    add_speed(rs, "decode", "own", context, 5.2e6, NAN);
+    add_speed(rs, "decode", "cuBLAS", context, 6.1e6, NAN);
+    add_speed(rs, "decode", "nonzeros", context, 2.36e6, 2.2013);
+    add_speed(rs, "decode", "columns", context, 3.1e6, 1.7);
+}
+
+/* The last line, without its newline. */
+static const char *last_line(struct buf *b)
+{
+    char *p;
+
+    b->data[b->n - 1] = 0;
+    p = strrchr(b->data, '\n');
+    return p ? p + 1 : b->data;
+}
+
+/* Perplexity, accuracy and speed-up of one cell stand in one row; the sentence is the last line. */
+static void test_md(void)
+{
+    struct records rs = {0};
+    struct buf b = {0};
+    char *row;
+
+    add_speed(&rs, "linear_qkv", "nonzeros", NAN, 1e4, 2.5);
+    add_decode(&rs, 512);
+    CHECK(output_render(&rs, OUTPUT_MD, &b) == 0);
+    if (getenv("SHOW"))
+        fputs(b.data, stderr);
+    CHECK_STR(last_line(&b), "dual 50/50 ran 2.20 +- 0.01 times faster than dense (own GEMV; "
+                             "cuBLAS: 2.61)");
+    row = strstr(b.data, "| decode @512 | duogpt 50/50 | nonzeros |");
+    CHECK(row != NULL);
+    if (row) {
+        row[strcspn(row, "\n")] = 0;
+        CHECK(strstr(row, " 2.201 \xc2\xb1 0.010 |") && strstr(row, " 43.762 |"));
+        CHECK(strstr(row, " 43.21 |") && strstr(row, "2360.00") && strstr(row, " 423.7 |"));
+    }
+    CHECK(!strstr(b.data, "wiki2 |  piqa")); /* no table of scores */
+    buf_release(&b);
+    records_release(&rs);
+}
+
+/* Without decoding a layer's linears speak; without speeds nothing is said. */
+static void test_md_sentences(void)
+{
+    struct records rs = {0};
+    struct buf b = {0};
+    size_t n = 0;
+
+    add_speed(&rs, "layer", "own", NAN, 1e4, NAN);
+    add_speed(&rs, "layer", "nonzeros", NAN, 2e4, 0.5);
+    add_speed(&rs, "layer", "columns", NAN, 1.25e4, 0.8);
+    CHECK(output_render(&rs, OUTPUT_MD, &b) == 0);
+    CHECK_STR(last_line(&b), "sparse activations 50/50 ran 0.80 +- 0.01 times as fast as dense "
+                             "(own GEMV)");
+    add_decode(&rs, 512);
+    add_decode(&rs, 2048);
+    b.n = 0;
+    CHECK(output_render(&rs, OUTPUT_MD, &b) == 0);
+    for (const char *p = b.data; (p = strstr(p, " times ")); p++)
+        n++;
+    CHECK(n == 2 && strstr(b.data, "after 512 tokens") && strstr(b.data, "after 2048 tokens"));
+    buf_release(&b);
+    records_release(&rs);
+}
+
+/* Unknown is empty in the table and null in the records, never a number. */
+static void test_unknown_stays_unknown(void)
+{
+    struct records rs = {0};
+    struct buf b = {0};
+
+    add_speed(&rs, "decode", "nonzeros", 512, 2e6, NAN);
+    rs.items[0].noise_pct = rs.items[0].scored_perplexity = rs.items[0].scored_acc = NAN;
+    CHECK(output_render(&rs, OUTPUT_MD, &b) == 0);
+    CHECK(!strstr(b.data, "nan") && !strstr(b.data, "speed-up |") && !strstr(b.data, " ran "));
+    CHECK(strstr(b.data, "Clocks are not known"));
+    b.n = 0;
+    CHECK(output_render(&rs, OUTPUT_JSON, &b) == 0);
+    CHECK(!strstr(b.data, "nan") && strstr(b.data, "\"scored_acc\": null"));
+    CHECK(!strstr(b.data, "tokens_per_s,none")); /* speeds are no results of a task */
+    buf_release(&b);
+    records_release(&rs);
+}
+
 int main(void)
 {
     error_silence(1);
@@ -431,5 +545,8 @@ int main(void)
     RUN(test_record_round_trip);
     RUN(test_record_identity);
     RUN(test_record_without_a_number);
+    RUN(test_md);
+    RUN(test_md_sentences);
+    RUN(test_unknown_stays_unknown);
     return 0;
 }

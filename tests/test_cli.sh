@@ -312,6 +312,44 @@ else
 fi
 rm -rf model
 
+# ---- bench
+
+refuses bench_unknown_work 2 "known: linears, layer, decode, prefill, windows" bench --what all
+refuses bench_context_0 2 "--context: 0" bench --context 0
+refuses bench_no_resume 2 "unknown option '--resume'" bench --resume x
+refuses eval_no_context 2 "unknown option '--context'" eval -t piqa --context 5
+refuses bench_too_long 1 "nothing was timed" bench --what decode --context 100000 --threads 1 --quiet
+fast="bench $on_demo --time-limit 0 --threads 1 --quiet"
+run $fast --what decode --context 8,16
+if [ $rc = 0 ] && tail -n 1 out | grep -Eq '^(dual|sparse activations) 50/50 ran [0-9.]+ \+- [0-9.]+ times (faster than|as fast as) dense \((own GEMV|batched product); (own GEMV|batched product): [0-9.]+\)$' &&
+	grep -q "warning: speed of weights whose accuracy was not measured" out &&
+	[ "$(grep -c '^Decoding after' out)" = 2 ]; then echo "ok bench_sentence"; else
+	fail bench_sentence "the last line is no sentence on the speed-up"
+fi
+# Perplexity, mean accuracy and speed-up in one row, and the first two as eval gives them.
+scored="-t wikitext2,piqa,boolq --window 64 --limit 4 --method magnitude --sparsity 0.5 --act-sparsity 0.5"
+run $fast --what decode --context 8 $scored -o csv --out bench.csv
+run eval $on_demo $scored --threads 1 --quiet -o csv --out eval.csv
+for c in task metric value path speedup scored_perplexity scored_acc weight_zeros warnings; do
+	column $c bench.csv >bench.$c
+	column $c eval.csv >eval.$c
+done
+paste eval.task eval.metric eval.value >eval.three
+paste bench.path bench.speedup bench.scored_perplexity bench.scored_acc >bench.row
+ppl=$(awk '$2 == "perplexity" { print $3 }' eval.three)
+acc=$(awk '($1 == "piqa" && $2 == "acc_norm") || $1 == "boolq" { s += $3 } END { print s / 2 }' eval.three)
+if awk -F '\t' -v ppl="$ppl" -v acc="$acc" '
+	$1 == "nonzeros" { n++; if (!($2 > 0) || $3 != ppl || ($4 - acc) ^ 2 > 1e-12) bad = 1 }
+	END { exit bad || n != 1 }' bench.row; then echo "ok bench_scores_the_same_weights"; else
+	fail bench_scores_the_same_weights "the row is $(grep nonzeros bench.row), eval says $ppl $acc"
+fi
+run $fast --what linears,layer,prefill,windows --window 32 --prompt 16 -o jsonl
+if [ $rc = 0 ] && is_json out && ! grep -qi 'nan\|inf[,}]' out && [ "$(wc -l <out)" -gt 20 ]; then
+	echo "ok bench_records"
+else
+	fail bench_records "no records: $(cat json_error)"
+fi
+
 # ---- calibration
 
 pruned="eval $on_demo -t piqa --limit 3 --threads 1 --quiet --method wanda --sparsity 0.5 -o csv"

@@ -7,7 +7,8 @@
 #include "harness/cmd/bench.h"
 #include "harness/measure/cells.h"
 
-#define DRIFT_PCT 3 /* from here on it is said */
+#define DRIFT_PCT 3   /* from here on it is said, */
+#define DRIFT_FROM 20 /* of so many samples */
 
 /* ---- what the weights score */
 
@@ -90,7 +91,7 @@ static void set_stats(struct record *rec, const struct bench_models *m,
     rec->peak_gbps_pct = 100 * o->bytes[i] / s.median / rec->read_gbps;
     record_set(&rec->metric, o->tokens > 0 ? "tokens_per_s" : "median_ns");
     rec->value = o->tokens > 0 ? rec->tokens_per_s : rec->median_ns;
-    if (fabs(s.drift_pct) > DRIFT_PCT && fabs(s.drift_pct) > 3 * s.error_pct)
+    if (s.n >= DRIFT_FROM && fabs(s.drift_pct) > DRIFT_PCT && fabs(s.drift_pct) > 3 * s.error_pct)
         record_warn(rec, "%s %s: times drifted by %.1f %% while measuring", o->task, rec->path,
                     s.drift_pct);
 }

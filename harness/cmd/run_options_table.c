@@ -495,7 +495,7 @@ const struct run_option run_option_table[] = {
     {0, "batch-tokens", "N", "tokens per forward pass; default auto; scores do not depend on it",
      set_batch_tokens, 0, ALL},
     {0, "resume", "FILE", "journal: keep raw results here, take those that are there", set_resume,
-     0, ALL},
+     0, RUN_EVAL},
     {0, NULL, NULL, "measuring", NULL, 0, RUN_BENCH},
     {0, "what", "LIST",
      "linears, layer, decode, prefill, windows (perplexity's rate);\n" HELP_INDENT

@@ -21,8 +21,9 @@ void md_table(const struct md_block *k, int se, struct buf *out);
  * comparison; returns 0 and appends nothing where there is none. */
 int md_paired_table(const struct md_block *k, struct buf *out);
 
-/* Speed records: the table of what was timed; and, below everything, a sentence for each cell and
- * context on how many times faster its decoding is than the dense model's. */
+/* Speed records: the table of what was timed; and, below everything, for each cell and context a
+ * sentence on how many times faster the faster of its sparse paths decodes than the dense model (the
+ * linears of a layer where decoding was not timed). */
 void md_speed_table(const struct record *const *records, size_t n, struct buf *out);
 void md_speed_sentences(const struct record *const *records, size_t n, struct buf *out);
 

@@ -121,6 +121,7 @@ void md_speed_table(const struct record *const *records, size_t n, struct buf *o
         [COL_TOKENS] = "tok/s",     [COL_GBPS] = "GB/s",       [COL_PEAK] = "% read",
         [COL_SPEEDUP] = "speed-up", [COL_WIKI2] = "wiki2",     [COL_ACC] = "acc",
     };
+    const char *decode = NULL;
     size_t n_unstable = 0;
     struct table t;
 
@@ -141,6 +142,11 @@ void md_speed_table(const struct record *const *records, size_t n, struct buf *o
              "in turn with the other paths; noise: 1.4826 MAD. speed-up: median ratio to the "
              "faster dense path and its standard error. wiki2, acc: of these very weights.\n");
     add_device_note(records, n, out);
+    for (size_t i = 0; i < n && !decode; i++)
+        decode = strcmp(records[i]->task, "decode") == 0 ? records[i]->cache : NULL;
+    if (decode)
+        buf_addf(out, "decode: the weights are %s than the device's cache.\n",
+                 strcmp(decode, "cold") == 0 ? "larger" : "not much larger");
     if (n_unstable)
         buf_addf(out,
                  "%zu of %zu rows used up their time before all errors were below the limit.\n",
@@ -155,12 +161,27 @@ static int same_work(const struct record *a, const struct record *b)
            (!a->cache || !b->cache || strcmp(a->cache, b->cache) == 0);
 }
 
-/* The path that stands for its cell: non-zeros, or columns where the weights are dense. */
-static int is_headline(const struct record *r, const char *task)
+static int same_cell(const struct record *a, const struct record *b)
 {
-    return strcmp(r->task, task) == 0 && r->path && !isnan(r->speedup) &&
-           (!r->cache || strcmp(task, "layer") != 0 || strcmp(r->cache, "cold") == 0) &&
-           strcmp(r->path, r->weight_zeros > 0 ? "nonzeros" : "columns") == 0;
+    char x[17], y[17];
+
+    record_cell_id(a, x);
+    record_cell_id(b, y);
+    return strcmp(x, y) == 0;
+}
+
+/* Of the sparse paths of one work, which compute the same, the fastest stands for the cell. */
+static int is_headline(const struct record *r, const char *task,
+                       const struct record *const *records, size_t n)
+{
+    if (strcmp(r->task, task) != 0 || !r->path || !r->speedup_over || isnan(r->speedup) ||
+        (strcmp(task, "layer") == 0 && r->cache && strcmp(r->cache, "cold") != 0))
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (same_work(records[i], r) && same_cell(records[i], r) &&
+            records[i]->speedup > r->speedup)
+            return 0;
+    return 1;
 }
 
 static void add_what(struct buf *b, const struct record *r)
@@ -206,7 +227,7 @@ void md_speed_sentences(const struct record *const *records, size_t n, struct bu
         for (size_t i = 0; i < n; i++) {
             const struct record *r = records[i];
 
-            if (!is_headline(r, tasks[k]) || !r->speedup_over)
+            if (!is_headline(r, tasks[k], records, n))
                 continue;
             buf_addf(out, found++ ? "" : "\n");
             if (k == 0)
