@@ -1,53 +1,5 @@
-/* Kernel checker: rotary embedding, key/value store, attention. */
+/* Kernel checker: key/value store, rotary embedding, attention. */
 #include "tests/check_kernels.h"
-
-/* Tolerance: one rounding to t of values up to |x| + |y|. */
-static void rope_case(enum dtype t, struct attention_shape sh, size_t rows)
-{
-    size_t d = sh.head_dim, cols = (sh.n_heads + 2 * sh.n_kv_heads) * d, n_pos = 300;
-    float *x = random_floats(&rng, rows * cols, 1), *cs = xmalloc(n_pos * d * 4), *got;
-    int32_t *pos = xmalloc(rows * 4), *d_pos;
-    struct tensor a = put(dev, t, rows, cols, x), c, ra, rc;
-
-    for (size_t p = 0; p < n_pos; p++)
-        for (size_t i = 0; i < d / 2; i++) {
-            double f = (double)p * pow(10000, -2.0 * (double)i / (double)d);
-
-            cs[p * d + i] = (float)cos(f);
-            cs[p * d + d / 2 + i] = (float)sin(f);
-        }
-    for (size_t r = 0; r < rows; r++)
-        pos[r] = (int32_t)pcg32_below(&rng, (uint32_t)n_pos);
-    round_to(x, rows * cols, t);
-    ra = put(ref, DTYPE_F32, rows, cols, x);
-    rc = put(ref, DTYPE_F32, n_pos, d, cs);
-    c = put(dev, DTYPE_F32, n_pos, d, cs);
-    d_pos = put_ints(dev, pos, rows);
-    ref->ops->rope(ref, ra, sh, rc, pos);
-    dev->ops->rope(dev, a, sh, c, d_pos);
-    got = get(dev, a);
-    EXPECT(misfit(got, ra.data, rows * cols, 1.01 * rounding(t) + 1e-6, 1e-6) <= 1,
-           "rope %s, d %zu", dtype_name(t), d);
-    free(x);
-    free(cs);
-    free(got);
-    free(pos);
-    dev->ops->free(dev, d_pos);
-    device_tensor_free(dev, &a);
-    device_tensor_free(dev, &c);
-    device_tensor_free(ref, &ra);
-    device_tensor_free(ref, &rc);
-}
-
-static void test_rope(void)
-{
-    FOR_DTYPES(t)
-    {
-        rope_case(t, (struct attention_shape){3, 1, 6}, 5);
-        rope_case(t, (struct attention_shape){4, 2, 40}, 9);
-        rope_case(t, (struct attention_shape){32, 8, 128}, 33);
-    }
-}
 
 /* Prefixes that end within a page, on a page, on a block of keys; single tokens; long ones. */
 static const struct segment mixed[] = {
@@ -63,7 +15,7 @@ static void attention_case(enum dtype t, struct attention_shape sh, double scale
 {
     struct pcg32 same = rng;
     struct packed_batch b = packed_make(dev, &rng, mixed, N_MIXED),
-                  rb = packed_make(ref, &same, mixed, N_MIXED);
+                        rb = packed_make(ref, &same, mixed, N_MIXED);
     size_t w = sh.n_heads * sh.head_dim, cols = w + 2 * sh.n_kv_heads * sh.head_dim;
     size_t n = b.b.n_rows * w;
     float *qkv = random_floats(&rng, b.b.n_rows * cols, scale), *got, *want, *sparse;
@@ -71,9 +23,9 @@ static void attention_case(enum dtype t, struct attention_shape sh, double scale
     double tol = (2.5 * rounding(t) + 1e-5) * 4 * scale;
 
     round_to(qkv, b.b.n_rows * cols, t);
-    got = run_attention(dev, &b, t, sh, qkv, NULL);
-    want = run_attention(ref, &rb, DTYPE_F32, sh, qkv, NULL);
-    sparse = run_attention(dev, &b, t, sh, qkv, &rule);
+    got = run_attention(dev, &b, t, sh, NULL, qkv, NULL);
+    want = run_attention(ref, &rb, DTYPE_F32, sh, NULL, qkv, NULL);
+    sparse = run_attention(dev, &b, t, sh, NULL, qkv, &rule);
     EXPECT(misfit(got, want, n, 0, tol) <= 1, "attention %s, %zu/%zu heads of %zu, scale %g: %g",
            dtype_name(t), sh.n_heads, sh.n_kv_heads, sh.head_dim, scale,
            misfit(got, want, n, 0, tol));
@@ -103,13 +55,51 @@ static void test_attention(void)
     }
 }
 
+/* Keys turned by kv_write and queries by attention: not a bit differs from rows that were turned in
+ * float32 and rounded before. */
+static void turning_case(enum dtype t, struct attention_shape sh)
+{
+    struct packed_batch b = packed_make(dev, &rng, mixed, N_MIXED);
+    size_t w = sh.n_heads * sh.head_dim, cols = w + 2 * sh.n_kv_heads * sh.head_dim;
+    float *qkv = random_floats(&rng, b.b.n_rows * cols, 2), *cs, *got, *want;
+
+    cs = rotations(b.b.max_positions, sh.head_dim);
+    round_to(qkv, b.b.n_rows * cols, t);
+    got = run_attention(dev, &b, t, sh, cs, qkv, NULL);
+    turn_rows(&b, t, sh, cs, qkv);
+    want = run_attention(dev, &b, t, sh, NULL, qkv, NULL);
+    EXPECT(same_bits(got, want, b.b.n_rows * w * sizeof(*got)), "%s, %zu/%zu heads of %zu: %g",
+           dtype_name(t), sh.n_heads, sh.n_kv_heads, sh.head_dim,
+           misfit(got, want, b.b.n_rows * w, 0, 1e-3));
+    free(qkv);
+    free(cs);
+    free(got);
+    free(want);
+    packed_release(dev, &b);
+}
+
+static void test_turned_while_read_has_the_bits_of_turned_before(void)
+{
+    FOR_DTYPES(t)
+    {
+        turning_case(t, (struct attention_shape){3, 1, 6});
+        turning_case(t, (struct attention_shape){2, 1, 36});
+        turning_case(t, (struct attention_shape){4, 2, 40});
+        turning_case(t, (struct attention_shape){4, 2, 64});
+        turning_case(t, (struct attention_shape){2, 2, 96});
+        turning_case(t, (struct attention_shape){6, 2, 128});
+        turning_case(t, (struct attention_shape){2, 1, 256});
+    }
+}
+
 /* Every segment once more, alone in a batch with its prefix and without sharing: the same bits. */
 static void bits_case(enum dtype t, struct attention_shape sh)
 {
     struct packed_batch b = packed_make(dev, &rng, mixed, N_MIXED);
     size_t w = sh.n_heads * sh.head_dim, cols = w + 2 * sh.n_kv_heads * sh.head_dim;
     float *qkv = random_floats(&rng, b.b.n_rows * cols, 1);
-    float *all = run_attention(dev, &b, t, sh, qkv, NULL);
+    float *cs = rotations(b.b.max_positions, sh.head_dim);
+    float *all = run_attention(dev, &b, t, sh, cs, qkv, NULL);
 
     for (size_t s = 0; s < N_MIXED; s++) {
         struct segment one = {b.seg_pos[s] + mixed[s].len, -1};
@@ -118,7 +108,7 @@ static void bits_case(enum dtype t, struct attention_shape sh)
 
         for (int p = 0; p < one.len; p++)
             memcpy(x + (size_t)p * cols, qkv + row_at(&b, mixed, s, p) * cols, cols * 4);
-        got = run_attention(dev, &u, t, sh, x, NULL);
+        got = run_attention(dev, &u, t, sh, cs, x, NULL);
         EXPECT(same_bits(got + (size_t)b.seg_pos[s] * w, all + (size_t)b.seg_row[s] * w,
                          (size_t)mixed[s].len * w * 4),
                "attention %s, d %zu, segment %zu", dtype_name(t), sh.head_dim, s);
@@ -127,6 +117,7 @@ static void bits_case(enum dtype t, struct attention_shape sh)
         packed_release(dev, &u);
     }
     free(qkv);
+    free(cs);
     free(all);
     packed_release(dev, &b);
 }
@@ -144,7 +135,7 @@ int check_attention(void)
 {
     int failed = 0;
 
-    RUN_AND_COUNT(test_rope, failed);
+    RUN_AND_COUNT(test_turned_while_read_has_the_bits_of_turned_before, failed);
     RUN_AND_COUNT(test_attention, failed);
     RUN_AND_COUNT(test_attention_gives_a_row_the_same_bits_in_every_batch, failed);
     return failed;

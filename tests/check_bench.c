@@ -129,7 +129,7 @@ static double bench_linear(const char *what, size_t rows, size_t n, size_t k, in
 }
 
 static double bench_attention(const char *what, struct attention_shape sh, size_t n_seq, size_t len,
-                              double *rope_and_store)
+                              double *store)
 {
     struct segment *seg = xmalloc(n_seq * sizeof(*seg));
     size_t w = sh.n_heads * sh.head_dim, kvw = sh.n_kv_heads * sh.head_dim, rows = n_seq * len;
@@ -146,18 +146,13 @@ static double bench_attention(const char *what, struct attention_shape sh, size_
     o = device_tensor(dev, DTYPE_F16, rows, w);
     cs = random_tensor(DTYPE_F32, len, sh.head_dim, 0.7);
     kv = (struct kv_layer){k.data, v.data};
-    if (rope_and_store) {
-        moved = 2.0 * (double)(rows * (w + kvw)) * 2;
-        *rope_and_store =
-            report("rope", SECONDS(dev->ops->rope(dev, qkv, sh, cs, b.b.positions)), moved, 0);
+    dev->ops->kv_write(dev, kv, qkv, sh, cs, &b.b);
+    if (store) {
         moved = 2.0 * (double)(rows * 2 * kvw) * 2;
-        *rope_and_store +=
-            report("kv_write", SECONDS(dev->ops->kv_write(dev, kv, qkv, sh, &b.b)), moved, 0);
+        *store = report("kv_write, keys turned",
+                        SECONDS(dev->ops->kv_write(dev, kv, qkv, sh, cs, &b.b)), moved, 0);
     }
-    device_tensor_free(dev, &qkv);
-    qkv = random_tensor(DTYPE_F16, rows, w + 2 * kvw, 1);
-    dev->ops->kv_write(dev, kv, qkv, sh, &b.b);
-    s = SECONDS(dev->ops->attention(dev, o, qkv, kv, sh, &b.b, NULL));
+    s = SECONDS(dev->ops->attention(dev, o, qkv, kv, sh, cs, &b.b, NULL));
     report(what, s, 0, 2.0 * (double)rows * (double)len * (double)w); /* causal: half of 4 T L w */
     packed_release(dev, &b);
     free(seg);

@@ -336,10 +336,46 @@ static UNUSED size_t row_at(const struct packed_batch *t, const struct segment *
     return (size_t)(t->seg_row[s] + p - t->seg_pos[s]);
 }
 
+/* A table of rotations as model/rope.c makes them, positions x d, of base 10000; free()d. */
+static UNUSED float *rotations(size_t positions, size_t d)
+{
+    float *cs = xmalloc(positions * d * sizeof(*cs));
+
+    for (size_t p = 0; p < positions; p++)
+        for (size_t i = 0; i < d / 2; i++) {
+            double f = (double)p * pow(10000, -2.0 * (double)i / (double)d);
+
+            cs[p * d + i] = (float)cos(f);
+            cs[p * d + d / 2 + i] = (float)sin(f);
+        }
+    return cs;
+}
+
+/* Turns the q and k parts of the batch's rows on the host, a product and a fused product to each
+ * value, and rounds to dtype. */
+static UNUSED void turn_rows(const struct packed_batch *t, enum dtype dtype,
+                             struct attention_shape sh, const float *cos_sin, float *qkv)
+{
+    size_t d = sh.head_dim, half = d / 2, cols = (sh.n_heads + 2 * sh.n_kv_heads) * d;
+
+    for (size_t r = 0; r < t->b.n_rows; r++)
+        for (size_t g = 0; g < sh.n_heads + sh.n_kv_heads; g++)
+            for (size_t i = 0; i < half; i++) {
+                const float *c = cos_sin + (size_t)t->row_pos[r] * d + i, s = c[half];
+                float *x = qkv + r * cols + g * d + i, a = x[0], b = x[half];
+                float ac = a * *c, bc = b * *c;
+
+                x[0] = fmaf(-b, s, ac);
+                x[half] = fmaf(a, s, bc);
+            }
+    round_to(qkv, t->b.n_rows * cols, dtype);
+}
+
 /* Writes the keys and values of qkv to a fresh store (poisoned first) and runs attention; returns
- * the output (rows x n_heads d) on the host. */
+ * the output (rows x n_heads d) on the host. cos_sin: host, positions x d, or NULL. */
 static UNUSED float *run_attention(struct device *dev, const struct packed_batch *t,
-                                   enum dtype dtype, struct attention_shape shape, const float *qkv,
+                                   enum dtype dtype, struct attention_shape shape,
+                                   const float *cos_sin, const float *qkv,
                                    const struct act_rule *rule)
 {
     size_t cols = (shape.n_heads + 2 * shape.n_kv_heads) * shape.head_dim;
@@ -349,11 +385,15 @@ static UNUSED float *run_attention(struct device *dev, const struct packed_batch
                   v = poison(dev, dtype, t->n_pages, page);
     struct tensor out = poison(dev, dtype, t->b.n_rows, shape.n_heads * shape.head_dim);
     struct kv_layer kv = {k.data, v.data};
+    struct tensor cs = {0};
     float *got;
 
-    dev->ops->kv_write(dev, kv, x, shape, &t->b);
-    dev->ops->attention(dev, out, x, kv, shape, &t->b, rule);
+    if (cos_sin)
+        cs = put(dev, DTYPE_F32, t->b.max_positions, shape.head_dim, cos_sin);
+    dev->ops->kv_write(dev, kv, x, shape, cs, &t->b);
+    dev->ops->attention(dev, out, x, kv, shape, cs, &t->b, rule);
     got = get(dev, out);
+    device_tensor_free(dev, &cs);
     device_tensor_free(dev, &x);
     device_tensor_free(dev, &k);
     device_tensor_free(dev, &v);

@@ -250,39 +250,6 @@ static void test_linear_gives_a_row_the_same_bits_in_every_batch(void)
 
 /* ---- attention */
 
-static void test_rope(void)
-{
-    const struct attention_shape shape = {3, 1, 6};
-    const int32_t pos[] = {0, 4, 2};
-    const size_t cols = 5 * 6;
-    float *x = random_floats(&rng, 3 * cols, 1), cs[5 * 6], *want = xmalloc(3 * cols * 4);
-    struct tensor t, c;
-
-    for (int p = 0; p < 5; p++)
-        for (int i = 0; i < 3; i++) {
-            cs[p * 6 + i] = (float)cos(p * pow(100, -i / 3.0));
-            cs[p * 6 + 3 + i] = (float)sin(p * pow(100, -i / 3.0));
-        }
-    memcpy(want, x, 3 * cols * 4);
-    for (int r = 0; r < 3; r++)
-        for (int g = 0; g < 4; g++) /* 3 query heads and 1 key head; the value head stays */
-            for (int i = 0; i < 3; i++) {
-                float *v = want + (size_t)r * cols + g * 6;
-                double co = cs[pos[r] * 6 + i], si = cs[pos[r] * 6 + 3 + i], a = v[i], b = v[i + 3];
-
-                v[i] = (float)(a * co - b * si);
-                v[i + 3] = (float)(b * co + a * si);
-            }
-    t = up(3, cols, x);
-    c = up(5, 6, cs);
-    dev->ops->rope(dev, t, shape, c, pos);
-    CHECK(misfit(at(t), want, 3 * cols, 2e-6, 2e-7) <= 1);
-    free(x);
-    free(want);
-    device_tensor_free(dev, &t);
-    device_tensor_free(dev, &c);
-}
-
 static float *textbook_attention(const struct packed_batch *t, const struct segment *seg,
                                  struct attention_shape sh, const float *qkv)
 {
@@ -333,10 +300,10 @@ static void check_attention(struct attention_shape sh, double scale)
     size_t cols = (sh.n_heads + 2 * sh.n_kv_heads) * sh.head_dim;
     size_t n_out = t.b.n_rows * sh.n_heads * sh.head_dim;
     float *qkv = random_floats(&rng, t.b.n_rows * cols, scale);
-    float *got = run_attention(dev, &t, DTYPE_F32, sh, qkv, NULL);
+    float *got = run_attention(dev, &t, DTYPE_F32, sh, NULL, qkv, NULL);
     float *want = textbook_attention(&t, segments, sh, qkv);
     struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
-    float *sparse = run_attention(dev, &t, DTYPE_F32, sh, qkv, &rule);
+    float *sparse = run_attention(dev, &t, DTYPE_F32, sh, NULL, qkv, &rule);
 
     CHECK(misfit(got, want, n_out, 0, 4e-6 * scale * (1 + scale * scale)) <= 1);
     for (size_t r = 0; r < t.b.n_rows; r++)
@@ -360,6 +327,37 @@ static void test_attention(void)
     check_attention((struct attention_shape){2, 1, 36}, 1);
 }
 
+/* Turned by the operations or before them: the same numbers, also for rows of shared prefixes and
+ * for values, which do not turn. */
+static void check_turning(struct attention_shape sh)
+{
+    struct packed_batch t = packed_make(dev, &rng, segments, N_SEGMENTS);
+    size_t cols = (sh.n_heads + 2 * sh.n_kv_heads) * sh.head_dim;
+    size_t n_out = t.b.n_rows * sh.n_heads * sh.head_dim;
+    float *qkv = random_floats(&rng, t.b.n_rows * cols, 1), *cs, *got, *plain, *want;
+
+    cs = rotations(t.b.max_positions, sh.head_dim);
+    got = run_attention(dev, &t, DTYPE_F32, sh, cs, qkv, NULL);
+    plain = run_attention(dev, &t, DTYPE_F32, sh, NULL, qkv, NULL);
+    turn_rows(&t, DTYPE_F32, sh, cs, qkv);
+    want = textbook_attention(&t, segments, sh, qkv);
+    CHECK(misfit(got, want, n_out, 0, 8e-6) <= 1);
+    CHECK(misfit(got, plain, n_out, 0, 8e-6) > 1000);
+    free(qkv);
+    free(cs);
+    free(got);
+    free(plain);
+    free(want);
+    packed_release(dev, &t);
+}
+
+static void test_keys_and_queries_turn_by_their_positions(void)
+{
+    check_turning((struct attention_shape){3, 1, 6});
+    check_turning((struct attention_shape){4, 2, 64});
+    check_turning((struct attention_shape){2, 1, 40});
+}
+
 /* Every segment once more, alone in a batch with its prefix: the same bits. */
 static void test_attention_gives_a_row_the_same_bits_in_every_batch(void)
 {
@@ -367,7 +365,8 @@ static void test_attention_gives_a_row_the_same_bits_in_every_batch(void)
     struct packed_batch t = packed_make(dev, &rng, segments, N_SEGMENTS);
     size_t cols = 8 * 48, w = 4 * 48;
     float *qkv = random_floats(&rng, t.b.n_rows * cols, 1);
-    float *all = run_attention(dev, &t, DTYPE_F32, sh, qkv, NULL);
+    float *cs = rotations(t.b.max_positions, sh.head_dim);
+    float *all = run_attention(dev, &t, DTYPE_F32, sh, cs, qkv, NULL);
 
     for (size_t s = 0; s < N_SEGMENTS; s++) {
         /* one segment of prefix and rows together, without sharing */
@@ -377,7 +376,7 @@ static void test_attention_gives_a_row_the_same_bits_in_every_batch(void)
 
         for (int p = 0; p < one.len; p++)
             memcpy(x + (size_t)p * cols, qkv + row_at(&t, segments, s, p) * cols, cols * 4);
-        got = run_attention(dev, &u, DTYPE_F32, sh, x, NULL);
+        got = run_attention(dev, &u, DTYPE_F32, sh, cs, x, NULL);
         CHECK(same_bits(got + (size_t)t.seg_pos[s] * w, all + (size_t)t.seg_row[s] * w,
                         (size_t)segments[s].len * w * 4));
         free(x);
@@ -385,6 +384,7 @@ static void test_attention_gives_a_row_the_same_bits_in_every_batch(void)
         packed_release(dev, &u);
     }
     free(qkv);
+    free(cs);
     free(all);
     packed_release(dev, &t);
 }
@@ -473,7 +473,7 @@ int main(void)
     RUN(test_silu_mul);
     RUN(test_linear);
     RUN(test_linear_gives_a_row_the_same_bits_in_every_batch);
-    RUN(test_rope);
+    RUN(test_keys_and_queries_turn_by_their_positions);
     RUN(test_attention);
     RUN(test_attention_gives_a_row_the_same_bits_in_every_batch);
     RUN(test_logprob);

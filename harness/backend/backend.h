@@ -136,19 +136,20 @@ struct backend {
                    int accumulate);
     /* out[r,:] = x[rows[r],:] */
     void (*gather)(struct device *dev, struct tensor out, struct tensor x, const int32_t *rows);
-    /* Rotary embedding in place on the q and k parts of qkv (T x (nh + 2 nkv) d, heads [q|k|v]):
-     * pairs (i, i + d/2) turn by position * inv_freq[i]; cos_sin: positions x d, as made by
-     * model/rope.c: d/2 cosines, then d/2 sines. */
-    void (*rope)(struct device *dev, struct tensor qkv, struct attention_shape shape,
-                 struct tensor cos_sin, const int32_t *positions);
-    /* Stores the k and v parts of qkv's rows to their slots. */
+    /* qkv: T x (nh + 2 nkv) d, heads [q|k|v], not yet turned. The rotary embedding is part of the
+     * two operations that follow: kv_write turns keys, attention queries, each as it reads them, in
+     * float32 and rounded to the type they came in. Pairs (i, i + d/2) turn by position *
+     * inv_freq[i]: a' = a cos - b sin, b' = b cos + a sin. cos_sin: positions x d, as made by
+     * model/rope.c: d/2 cosines, then d/2 sines; data NULL: nothing turns. */
+    /* Stores the k (turned) and v parts of qkv's rows to their slots. */
     void (*kv_write)(struct device *dev, struct kv_layer kv, struct tensor qkv,
-                     struct attention_shape shape, const struct batch_layout *b);
-    /* out (T x nh d) = rule(softmax(q k^T / sqrt(d)) v), causal, over each segment's pages. A row's
-     * bits depend on its query and keys alone. */
+                     struct attention_shape shape, struct tensor cos_sin,
+                     const struct batch_layout *b);
+    /* out (T x nh d) = rule(softmax(q k^T / sqrt(d)) v), q turned, causal, over each segment's
+     * pages. A row's bits depend on its query and keys alone. */
     void (*attention)(struct device *dev, struct tensor out, struct tensor qkv, struct kv_layer kv,
-                      struct attention_shape shape, const struct batch_layout *b,
-                      const struct act_rule *rule);
+                      struct attention_shape shape, struct tensor cos_sin,
+                      const struct batch_layout *b, const struct act_rule *rule);
     /* out (T x m) = rule(silu(gate) * up), gate_up: T x 2m, [gate | up]; silu(x) = x / (1 + e^-x) */
     void (*silu_mul)(struct device *dev, struct tensor out, struct tensor gate_up,
                      const struct act_rule *rule);

@@ -62,7 +62,7 @@ struct decode_ops {
                     float eps, const struct act_rule *rule);
 
     /* One token's attention at position *position: rounds qkv (1 x (nh + 2 nkv) d, f32) to out's
-     * type, turns q and k by cos_sin (backend.h, rope), stores k and v, and writes
+     * type, turns q and k by cos_sin (backend.h), stores k and v, and writes
      * out (1 x nh d) = rule(softmax(q k^T / sqrt(d)) v) over positions 0 .. *position.
      * Page p of kv holds positions p * KV_PAGE and on; max_positions of them are there. */
     void (*attention)(struct device *dev, struct tensor out, struct tensor qkv, struct kv_layer kv,

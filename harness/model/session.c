@@ -110,9 +110,9 @@ void layer_attention(struct session *s, const struct layer *l, size_t index, str
     struct tensor qkv = rows_of(s, s->qkv);
 
     dev->ops->linear(dev, qkv, in, l->qkv, 0);
-    dev->ops->rope(dev, qkv, s->m->shape, s->m->cos_sin, s->batch.layout.positions);
-    dev->ops->kv_write(dev, kv, qkv, s->m->shape, &s->batch.layout);
-    dev->ops->attention(dev, attn, qkv, kv, s->m->shape, &s->batch.layout, &l->rules[GROUP_O]);
+    dev->ops->kv_write(dev, kv, qkv, s->m->shape, s->m->cos_sin, &s->batch.layout);
+    dev->ops->attention(dev, attn, qkv, kv, s->m->shape, s->m->cos_sin, &s->batch.layout,
+                        &l->rules[GROUP_O]);
 }
 
 void layer_mlp_input(struct session *s, const struct layer *l, struct tensor x, struct tensor in)

@@ -15,46 +15,47 @@
 #define TILE 6              /* queries per register tile: 12 accumulators of 8 lanes */
 #define BLOCK (8 * TILE)    /* queries that pass over a chunk while it is in cache */
 #define CHUNK (4 * KV_PAGE) /* keys per softmax step */
+#define MAX_D 256           /* head size */
 
-void cpu_rope(struct device *dev, struct tensor qkv, struct attention_shape shape,
-              struct tensor cos_sin, const int32_t *positions)
+/* out (d) = x turned to its position. */
+static void turn(float *out, const float *x, size_t d, struct tensor cos_sin, int32_t position)
 {
-    size_t d = shape.head_dim, half = d / 2, heads = shape.n_heads + shape.n_kv_heads;
+    size_t half = d / 2;
+    const float *c = (const float *)cos_sin.data + (size_t)position * d, *s = c + half;
 
-#pragma omp parallel for num_threads(cpu_threads(dev))
-    for (size_t r = 0; r < qkv.rows; r++) {
-        const float *c = (const float *)cos_sin.data + (size_t)positions[r] * d, *s = c + half;
+    if (!cos_sin.data) {
+        memcpy(out, x, d * sizeof(*x));
+        return;
+    }
+    for (size_t i = 0; i < half; i++) {
+        float a = x[i], b = x[half + i];
 
-        for (size_t g = 0; g < heads; g++) {
-            float *x = (float *)qkv.data + r * qkv.cols + g * d, *y = x + half;
-
-            for (size_t i = 0; i < half; i++) {
-                float a = x[i], b = y[i];
-
-                x[i] = a * c[i] - b * s[i];
-                y[i] = b * c[i] + a * s[i];
-            }
-        }
+        out[i] = a * c[i] - b * s[i];
+        out[half + i] = b * c[i] + a * s[i];
     }
 }
 
 void cpu_kv_write(struct device *dev, struct kv_layer kv, struct tensor qkv,
-                  struct attention_shape shape, const struct batch_layout *b)
+                  struct attention_shape shape, struct tensor cos_sin, const struct batch_layout *b)
 {
     size_t d = shape.head_dim, nkv = shape.n_kv_heads;
 
+    if (d > MAX_D)
+        die("head size %zu is larger than the CPU backend's %d", d, MAX_D);
 #pragma omp parallel for num_threads(cpu_threads(dev))
     for (size_t i = 0; i < b->n_copies; i++) {
-        const float *k =
-            (const float *)qkv.data + (size_t)b->copy_row[i] * qkv.cols + shape.n_heads * d;
+        size_t row = (size_t)b->copy_row[i];
+        const float *k = (const float *)qkv.data + row * qkv.cols + shape.n_heads * d;
         size_t page = (size_t)b->copy_slot[i] / KV_PAGE, at = (size_t)b->copy_slot[i] % KV_PAGE;
+        float turned[MAX_D];
 
         for (size_t g = 0; g < nkv; g++) {
             float *kp = (float *)kv.k + (page * nkv + g) * d * KV_PAGE + at;
             float *vp = (float *)kv.v + ((page * nkv + g) * KV_PAGE + at) * d;
 
+            turn(turned, k + g * d, d, cos_sin, b->positions[row]);
             for (size_t j = 0; j < d; j++)
-                kp[j * KV_PAGE] = k[g * d + j];
+                kp[j * KV_PAGE] = turned[j];
             memcpy(vp, k + nkv * d + g * d, d * sizeof(float));
         }
     }
@@ -160,7 +161,7 @@ static float softmax_step(float *s, size_t at, size_t pos, float factor, float *
 }
 
 struct tile_state {
-    float o[TILE * 256]; /* TILE x d */
+    float o[TILE * MAX_D], turned[TILE * MAX_D]; /* TILE x d: sums; queries */
     float max[TILE], sum[TILE];
     const float *q[TILE];
     size_t pos[TILE];
@@ -201,14 +202,16 @@ static void tile_chunk(struct tile_state *t, const float *k, const float *v, con
         add_values_tail(t->o, d, j, s, scale, &values, t->n == 1 ? 1 : TILE);
 }
 
-static void tile_begin(struct tile_state *t, const float *q, size_t stride, size_t pos, size_t n,
-                       size_t d)
+static void tile_begin(struct tile_state *t, const float *q, size_t stride, struct tensor cos_sin,
+                       size_t pos, size_t n, size_t d)
 {
     t->n = n < TILE ? n : TILE;
     for (size_t i = 0; i < TILE; i++) {
         size_t j = i < t->n ? i : t->n - 1;
 
-        t->q[i] = q + j * stride;
+        if (i < t->n)
+            turn(t->turned + i * d, q + i * stride, d, cos_sin, (int32_t)(pos + i));
+        t->q[i] = t->turned + j * d;
         t->pos[i] = pos + j;
         t->max[i] = -1e30f;
         t->sum[i] = 0;
@@ -225,8 +228,9 @@ static void tile_end(const struct tile_state *t, float *out, size_t stride, size
 
 /* Queries [first, first + n) of segment seg, head g. */
 static void attend(struct tensor out, struct tensor qkv, struct kv_layer kv,
-                   struct attention_shape shape, const struct batch_layout *b, size_t seg, size_t g,
-                   size_t first, size_t n, struct tile_state *tiles)
+                   struct attention_shape shape, struct tensor cos_sin,
+                   const struct batch_layout *b, size_t seg, size_t g, size_t first, size_t n,
+                   struct tile_state *tiles)
 {
     size_t d = shape.head_dim, kvh = g * shape.n_kv_heads / shape.n_heads;
     size_t page = d * KV_PAGE, stride = shape.n_kv_heads * page;
@@ -237,7 +241,8 @@ static void attend(struct tensor out, struct tensor qkv, struct kv_layer kv,
     size_t n_tiles = (n + TILE - 1) / TILE;
 
     for (size_t i = 0; i < n_tiles; i++)
-        tile_begin(&tiles[i], q + i * TILE * qkv.cols, qkv.cols, pos + i * TILE, n - i * TILE, d);
+        tile_begin(&tiles[i], q + i * TILE * qkv.cols, qkv.cols, cos_sin, pos + i * TILE,
+                   n - i * TILE, d);
     for (size_t at = 0; at < pos + n; at += CHUNK)
         for (size_t i = 0; i < n_tiles; i++)
             if (at <= tiles[i].pos[TILE - 1])
@@ -268,14 +273,14 @@ static struct work *list_work(const struct batch_layout *b, size_t *n_work)
 }
 
 void cpu_attention(struct device *dev, struct tensor out, struct tensor qkv, struct kv_layer kv,
-                   struct attention_shape shape, const struct batch_layout *b,
-                   const struct act_rule *rule)
+                   struct attention_shape shape, struct tensor cos_sin,
+                   const struct batch_layout *b, const struct act_rule *rule)
 {
     size_t n_work;
     struct work *work = list_work(b, &n_work);
 
-    if (shape.head_dim > 256)
-        die("head size %zu is larger than the CPU backend's 256", shape.head_dim);
+    if (shape.head_dim > MAX_D)
+        die("head size %zu is larger than the CPU backend's %d", shape.head_dim, MAX_D);
 #pragma omp parallel num_threads(cpu_threads(dev))
     {
         struct tile_state *tiles = xalloc_aligned(BLOCK / TILE * sizeof(*tiles));
@@ -287,7 +292,7 @@ void cpu_attention(struct device *dev, struct tensor out, struct tensor qkv, str
                 struct work w = work[n_work - 1 - i];
                 size_t left = (size_t)(b->seg_row[w.seg + 1] - b->seg_row[w.seg] - w.first);
 
-                attend(out, qkv, kv, shape, b, (size_t)w.seg, g, (size_t)w.first,
+                attend(out, qkv, kv, shape, cos_sin, b, (size_t)w.seg, g, (size_t)w.first,
                        left < BLOCK ? left : BLOCK, tiles);
             }
         free(tiles);

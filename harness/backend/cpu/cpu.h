@@ -29,12 +29,11 @@ void cpu_rmsnorm(struct device *, struct tensor, struct tensor, struct tensor, f
                  const struct act_rule *);
 void cpu_linear(struct device *, struct tensor, struct tensor, struct tensor, int);
 void cpu_gather(struct device *, struct tensor, struct tensor, const int32_t *);
-void cpu_rope(struct device *, struct tensor, struct attention_shape, struct tensor,
-              const int32_t *);
 void cpu_kv_write(struct device *, struct kv_layer, struct tensor, struct attention_shape,
-                  const struct batch_layout *);
+                  struct tensor, const struct batch_layout *);
 void cpu_attention(struct device *, struct tensor, struct tensor, struct kv_layer,
-                   struct attention_shape, const struct batch_layout *, const struct act_rule *);
+                   struct attention_shape, struct tensor, const struct batch_layout *,
+                   const struct act_rule *);
 void cpu_silu_mul(struct device *, struct tensor, struct tensor, const struct act_rule *);
 void cpu_sparsify(struct device *, struct tensor, struct tensor, const struct act_rule *);
 void cpu_logprob(struct device *, double *, int32_t *, struct tensor, struct tensor,

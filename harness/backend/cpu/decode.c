@@ -17,7 +17,6 @@ static void decode_attention(struct device *dev, struct tensor out, struct tenso
     const int32_t seg_row[] = {0, 1}, zero = 0;
     size_t n_pages = (size_t)*position / KV_PAGE + 1;
     int32_t *pages = xmalloc(n_pages * sizeof(*pages));
-    struct tensor turned = device_tensor(dev, DTYPE_F32, 1, qkv.cols);
     const struct batch_layout b = {
         .n_rows = 1,
         .n_segments = 1,
@@ -35,11 +34,8 @@ static void decode_attention(struct device *dev, struct tensor out, struct tenso
     assert(b.max_positions <= max_positions);
     for (size_t i = 0; i < n_pages; i++)
         pages[i] = (int32_t)i;
-    memcpy(turned.data, qkv.data, tensor_nbytes(qkv));
-    cpu_rope(dev, turned, shape, cos_sin, position);
-    cpu_kv_write(dev, kv, turned, shape, &b);
-    cpu_attention(dev, out, turned, kv, shape, &b, rule);
-    device_tensor_free(dev, &turned);
+    cpu_kv_write(dev, kv, qkv, shape, cos_sin, &b);
+    cpu_attention(dev, out, qkv, kv, shape, cos_sin, &b, rule);
     free(pages);
 }
 

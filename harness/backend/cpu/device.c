@@ -141,7 +141,6 @@ const struct backend backend_cpu = {
     .rmsnorm = cpu_rmsnorm,
     .linear = cpu_linear,
     .gather = cpu_gather,
-    .rope = cpu_rope,
     .kv_write = cpu_kv_write,
     .attention = cpu_attention,
     .silu_mul = cpu_silu_mul,

@@ -4,11 +4,12 @@
 
 #include "harness/backend/cuda/device.cuh"
 
-/* By value; pointers as in struct batch_layout, pages as rope.cu lays them out. */
+/* By value; pointers as in struct batch_layout, pages as kv_write.cu lays them out. */
 struct attention_args {
     void *out;       /* rows x n_heads d */
     const void *qkv; /* rows x ld */
     const void *k, *v;
+    const float *cos_sin; /* positions x d, or NULL: queries do not turn */
     const int32_t *seg_row, *seg_pos, *seg_page, *pages;
     unsigned n_segments, n_heads, n_kv, d, ld;
     float factor; /* 1 / sqrt(d) */
@@ -46,6 +47,29 @@ __device__ __forceinline__ struct tile find_tile(const attention_args &a, int nu
     first = (number - (begin / Q + lo)) * Q;
     return {begin + first, min(Q, a.seg_row[lo + 1] - begin - first), a.seg_pos[lo] + first,
             a.pages + a.seg_page[lo]};
+}
+
+/* The pair (a, b) turned by the cosine c and the sine s, rounded to T. Spelled out, so that the
+ * compiler's choice of what to fuse is the same everywhere. */
+template <typename T> __device__ __forceinline__ void turn(T &a, T &b, float c, float s)
+{
+    float x = to_f32(a), y = to_f32(b);
+
+    a = from_f32<T>(__fmaf_rn(-y, s, __fmul_rn(x, c)));
+    b = from_f32<T>(__fmaf_rn(x, s, __fmul_rn(y, c)));
+}
+
+/* N pairs of which a are the first halves and b the second; cs: the position's row of cos_sin, from
+ * the first pair's cosine on; apart: d / 2. */
+template <typename T, int N>
+__device__ __forceinline__ void turn_pairs(vec<T, N> &a, vec<T, N> &b, const float *cs,
+                                           unsigned apart)
+{
+    const vec<float, N> c = *(const vec<float, N> *)cs, s = *(const vec<float, N> *)(cs + apart);
+
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        turn(a.v[i], b.v[i], c.v[i], s.v[i]);
 }
 #endif
 

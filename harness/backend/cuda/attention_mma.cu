@@ -110,6 +110,21 @@ __device__ __forceinline__ void load_tile(T *tile, unsigned d, F row)
     }
 }
 
+/* Turns the queries of a tile in place; d is a multiple of 8. */
+template <int D, typename T>
+__device__ __forceinline__ void turn_queries(T *q, const attention_args &a, const struct tile &t)
+{
+    const unsigned apart = a.d / 2, per_row = apart / 4;
+
+    for (unsigned i = threadIdx.x; i < (unsigned)t.n * per_row; i += 32 * WARPS) {
+        unsigned r = i / per_row, j = i % per_row * 4;
+        T *x = q + r * (D + 8) + j;
+
+        turn_pairs(*(vec<T, 4> *)x, *(vec<T, 4> *)(x + apart),
+                   a.cos_sin + (size_t)(t.pos + r) * a.d + j, apart);
+    }
+}
+
 /* A warp's part of the state: accumulator e of a fragment belongs to row lane / 4 + 8 * (e / 2) of
  * its tile of 16 and column 2 * (lane % 4) + e % 2 of its 8. */
 template <int D> struct state {
@@ -280,6 +295,10 @@ __global__ void __launch_bounds__(32 * WARPS, 2) attend_mma(const attention_args
         return r < t.n ? (const T *)a.qkv + (size_t)(t.row + r) * a.ld + head * a.d : NULL;
     });
     load_tile<KEYS, D>(k, a.d, page_row(a.k, 0));
+    if (a.cos_sin) {
+        copies_done();
+        turn_queries<D>(q, a, t);
+    }
 #pragma unroll
     for (int i = 0; i < 4; i++)
         st.top[i / 2][i % 2] = NO_KEY;

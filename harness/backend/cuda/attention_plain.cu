@@ -36,6 +36,27 @@ __device__ void load_keys(float *keys, const T *store, const attention_args &a, 
     }
 }
 
+/* q: t.n x d floats, turned. d is even. */
+template <typename T>
+__device__ void load_queries(float *q, const attention_args &a, const struct tile &t, unsigned head)
+{
+    const unsigned apart = a.d / 2;
+
+    for (unsigned i = threadIdx.x; i < (unsigned)t.n * apart; i += blockDim.x) {
+        unsigned r = i / apart, j = i % apart;
+        const T *from = (const T *)a.qkv + (size_t)(t.row + r) * a.ld + head * a.d + j;
+        T x = from[0], y = from[apart];
+
+        if (a.cos_sin) {
+            const float *cs = a.cos_sin + (size_t)(t.pos + r) * a.d + j;
+
+            turn(x, y, cs[0], cs[apart]);
+        }
+        q[r * a.d + j] = to_f32(x);
+        q[r * a.d + apart + j] = to_f32(y);
+    }
+}
+
 template <typename T> __global__ void attend_plain(const attention_args a)
 {
     extern __shared__ float shared[];
@@ -49,8 +70,7 @@ template <typename T> __global__ void attend_plain(const attention_args a)
         return;
     for (int i = 0; i < PER_WARP; i++)
         top[i] = -1e30f;
-    for (unsigned i = threadIdx.x; i < (unsigned)t.n * a.d; i += blockDim.x)
-        q[i] = to_f32(((const T *)a.qkv)[(size_t)(t.row + i / a.d) * a.ld + head * a.d + i % a.d]);
+    load_queries<T>(q, a, t, head);
     for (int at = 0; at < end; at += KEYS) {
         __syncthreads();
         load_keys(k, (const T *)a.k, a, kv_head, t.pages, at, end);
@@ -112,19 +132,20 @@ void attention_plain(struct device *dev, enum dtype t, const struct attention_ar
 }
 
 void cuda_attention(struct device *dev, struct tensor out, struct tensor qkv, struct kv_layer kv,
-                    struct attention_shape shape, const struct batch_layout *b,
-                    const struct act_rule *rule)
+                    struct attention_shape shape, struct tensor cos_sin,
+                    const struct batch_layout *b, const struct act_rule *rule)
 {
     struct attention_args a;
 
     if (b->n_rows == 0)
         return;
-    if (shape.head_dim > MAX_D)
-        die("CUDA: head size %zu; at most %d is supported", shape.head_dim, MAX_D);
+    if (shape.head_dim > MAX_D || shape.head_dim % 2)
+        die("CUDA: head size %zu; even sizes up to %d are supported", shape.head_dim, MAX_D);
     a.out = out.data;
     a.qkv = qkv.data;
     a.k = kv.k;
     a.v = kv.v;
+    a.cos_sin = (const float *)cos_sin.data;
     a.seg_row = b->seg_row;
     a.seg_pos = b->seg_pos;
     a.seg_page = b->seg_page;

@@ -31,6 +31,12 @@ template <int D> struct layout {
     static constexpr unsigned BARS = V + STAGES * TILE, SIZE = BARS + 8 * 4 * STAGES + 1024;
 };
 
+/* Where word w of query r lies in its group's queries. */
+template <int D> __device__ __forceinline__ int query_word(int r, int w)
+{
+    return w / 8 * (int)layout<D>::HALF_Q + r * 128 + (w % 8 ^ r % 8) * 16;
+}
+
 /* Addresses of the counters: full and empty, for keys and values, per stage. */
 struct counters {
     unsigned base;
@@ -102,24 +108,28 @@ __device__ void copy_pages(const attention_args &a, const struct tile &t, unsign
     }
 }
 
-/* A warpgroup's 64 queries to shared memory, permuted; zeros behind the segment. */
+/* A warpgroup's 64 queries to shared memory (q), turned and permuted; zeros behind the segment. */
 template <int D, typename T>
 __device__ void load_queries(const attention_args &a, const struct tile &t, unsigned head,
-                             int first, unsigned q)
+                             int first, char *q)
 {
-    constexpr int WORDS = D / 8;
+    constexpr int HALF = D / 2, WORDS = HALF / 8; /* words of half a row */
 
+#pragma unroll
     for (int i = threadIdx.x % 128; i < 64 * WORDS; i += 128) {
-        int r = i / WORDS, w = i % WORDS;
-        bool inside = first + r < t.n;
-        const T *from =
-            (const T *)a.qkv + (size_t)(t.row + (inside ? first + r : 0)) * a.ld + head * D + 8 * w;
-        unsigned to = q + w / 8 * layout<D>::HALF_Q + r * 128 + (w % 8 ^ r % 8) * 16;
+        const int r = i / WORDS, w = i % WORDS;
+        const T *from = (const T *)a.qkv + (size_t)(t.row + first + r) * a.ld + head * D + 8 * w;
+        vec<T, 8> x = {}, y = {};
 
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
-                     "r"(inside ? 16 : 0));
+        if (first + r < t.n) {
+            x = *(const vec<T, 8> *)from;
+            y = *(const vec<T, 8> *)(from + HALF);
+            if (a.cos_sin)
+                turn_pairs(x, y, a.cos_sin + (size_t)(t.pos + first + r) * D + 8 * w, HALF);
+        }
+        *(vec<T, 8> *)(q + query_word<D>(r, w)) = x;
+        *(vec<T, 8> *)(q + query_word<D>(r, w + WORDS)) = y;
     }
-    asm volatile("cp.async.wait_all;" ::: "memory");
     stores_to_products();
 }
 
@@ -231,8 +241,7 @@ __device__ void write_rows(float (&o)[D / 2], struct running &st, const attentio
         sum += __shfl_xor_sync(~0u, sum, 2);
 #pragma unroll
         for (int n = 0; n < D / 8; n++)
-            *(unsigned *)(q + n / 8 * layout<D>::HALF_Q + r * 128 + (n % 8 ^ r % 8) * 16 +
-                          lane % 4 * 4) =
+            *(unsigned *)(q + query_word<D>(r, n) + lane % 4 * 4) =
                 pack(o[4 * n + 2 * h] / sum, o[4 * n + 2 * h + 1] / sum, T());
     }
     group_barrier(group);
@@ -241,7 +250,7 @@ __device__ void write_rows(float (&o)[D / 2], struct running &st, const attentio
 
         if (first + r < t.n)
             *(uint4 *)((T *)a.out + ((size_t)(t.row + first + r) * a.n_heads + head) * D + 8 * w) =
-                *(const uint4 *)(q + w / 8 * layout<D>::HALF_Q + r * 128 + (w % 8 ^ r % 8) * 16);
+                *(const uint4 *)(q + query_word<D>(r, w));
     }
 }
 
@@ -273,7 +282,7 @@ __device__ void attend_rows(const attention_args &a, const struct tile &t, unsig
     unsigned p[32], last_v;
     struct running st = {{NO_KEY, NO_KEY}, {0, 0}};
 
-    load_queries<D, T>(a, t, head, first, q);
+    load_queries<D, T>(a, t, head, first, generic + L::Q + group * L::GROUP_Q);
     group_barrier(group);
     arrivals_wait(bars.full(0, 0), 0);
     scores_begin<D, T>(s, q, shared + L::K);

@@ -36,12 +36,11 @@ void cuda_rmsnorm(struct device *, struct tensor, struct tensor, struct tensor, 
                   const struct act_rule *);
 void cuda_linear(struct device *, struct tensor, struct tensor, struct tensor, int);
 void cuda_gather(struct device *, struct tensor, struct tensor, const int32_t *);
-void cuda_rope(struct device *, struct tensor, struct attention_shape, struct tensor,
-               const int32_t *);
 void cuda_kv_write(struct device *, struct kv_layer, struct tensor, struct attention_shape,
-                   const struct batch_layout *);
+                   struct tensor, const struct batch_layout *);
 void cuda_attention(struct device *, struct tensor, struct tensor, struct kv_layer,
-                    struct attention_shape, const struct batch_layout *, const struct act_rule *);
+                    struct attention_shape, struct tensor, const struct batch_layout *,
+                    const struct act_rule *);
 void cuda_silu_mul(struct device *, struct tensor, struct tensor, const struct act_rule *);
 void cuda_sparsify(struct device *, struct tensor, struct tensor, const struct act_rule *);
 void cuda_logprob(struct device *, double *, int32_t *, struct tensor, struct tensor,

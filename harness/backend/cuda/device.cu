@@ -116,7 +116,6 @@ const struct backend backend_cuda = {
     .rmsnorm = cuda_rmsnorm,
     .linear = cuda_linear,
     .gather = cuda_gather,
-    .rope = cuda_rope,
     .kv_write = cuda_kv_write,
     .attention = cuda_attention,
     .silu_mul = cuda_silu_mul,
