@@ -48,6 +48,8 @@ int main(int argc, char **argv)
         failed += check_attention();
     if (!*only || strcmp(only, "prune") == 0)
         failed += check_prune();
+    if (!*only || strcmp(only, "decode") == 0)
+        failed += check_decode();
     if (flag(argc, argv, "--bench"))
         bench();
     device_close(ref);

@@ -14,6 +14,7 @@ int check_rows(void);
 int check_linear(void);
 int check_attention(void);
 int check_prune(void);
+int check_decode(void);
 void bench(void);
 
 #define RUN_AND_COUNT(fn, failed)                                                                  \

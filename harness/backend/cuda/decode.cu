@@ -9,6 +9,7 @@ const struct decode_ops decode_cuda = {
     .attention = NULL,
     .silu_mul = NULL,
     .sample = NULL,
+    .force = NULL,
     .record_begin = NULL,
     .record_end = NULL,
     .record_run = NULL,

@@ -1,0 +1,104 @@
+/* gemv of PACKED_ROWS, and the choice among the kinds. One warp a row, lane-wise 16 bytes at a time
+ * with AHEAD loads in flight, the first of them before the wait for the input. The order of
+ * additions is fixed. */
+#include <assert.h>
+
+#include "harness/backend/cuda/packed.cuh"
+
+void gemv_by_columns(struct device *, struct tensor, struct tensor, const struct packed *, int);
+
+/* Sum of the products of N elements. */
+template <typename T, int N>
+__device__ __forceinline__ float dot(const vec<T, N> &a, const vec<T, N> &b)
+{
+    float s = 0;
+
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        s = fmaf(to_f32(a.v[i]), to_f32(b.v[i]), s);
+    return s;
+}
+
+/* Read once: not to stay in the caches. */
+template <typename T, int N> __device__ __forceinline__ vec<T, N> load_once(const vec<T, N> *p)
+{
+    vec<T, N> r;
+
+    static_assert(sizeof(r) == 16, "one load");
+    *(uint4 *)&r = __ldcs((const uint4 *)p);
+    return r;
+}
+
+/* WHOLE: rows and x are made of aligned 16 bytes. */
+template <typename T, bool WHOLE, int WARPS, int AHEAD>
+__global__ void __launch_bounds__(WARPS * 32)
+    gemv_rows(float *out, const T *w, const T *x, unsigned n_out, unsigned n_in, bool accumulate)
+{
+    constexpr int N = 16 / sizeof(T);
+    using V = vec<T, N>;
+    const unsigned row = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    const T *mine = w + (size_t)(row < n_out ? row : 0) * n_in;
+    float s = 0;
+
+    grid_release();
+    if constexpr (WHOLE) {
+        const unsigned n = n_in / N; /* vectors of a row */
+        const V *a = (const V *)mine, *b = (const V *)x;
+        V next[AHEAD];
+
+#pragma unroll
+        for (int i = 0; i < AHEAD; i++)
+            if (lane + 32 * i < n)
+                next[i] = load_once(a + lane + 32 * i);
+        grid_wait();
+        for (unsigned at = lane; at < n; at += 32 * AHEAD)
+#pragma unroll
+            for (int i = 0; i < AHEAD; i++)
+                if (at + 32 * i < n) {
+                    V now = next[i], v;
+
+                    if (at + 32 * (AHEAD + i) < n)
+                        next[i] = load_once(a + at + 32 * (AHEAD + i));
+                    *(uint4 *)&v = __ldg((const uint4 *)(b + at + 32 * i));
+                    s += dot(now, v);
+                }
+    } else {
+        grid_wait();
+        for (unsigned j = lane; j < n_in; j += 32)
+            s = fmaf(to_f32(mine[j]), to_f32(x[j]), s);
+    }
+    s = warp_sum(s);
+    if (lane == 0 && row < n_out)
+        out[row] = accumulate ? out[row] + s : s;
+}
+
+static void gemv_by_rows(struct device *dev, struct tensor out, struct tensor x,
+                         const struct packed *w, int accumulate)
+{
+    constexpr int WARPS = 8;
+    unsigned n_out = (unsigned)w->n_out, n_in = (unsigned)w->n_in;
+    bool whole = n_in * dtype_size(w->dtype) % 16 == 0 && (size_t)x.data % 16 == 0 &&
+                 (size_t)w->data % 16 == 0;
+
+    with_type(w->dtype, [&](auto t) {
+        using T = decltype(t);
+        auto kernel = whole ? gemv_rows<T, true, WARPS, 8> : gemv_rows<T, false, WARPS, 8>;
+
+        launch_after(dev, kernel, n_blocks(n_out, WARPS), WARPS * 32, 0, (float *)out.data,
+                     (const T *)w->data, (const T *)x.data, n_out, n_in, accumulate != 0);
+    });
+}
+
+void cuda_gemv(struct device *dev, struct tensor out, struct tensor x, const struct packed *w,
+               int accumulate)
+{
+    assert(x.rows == 1 && x.cols == w->n_in && x.dtype == w->dtype);
+    assert(out.rows == 1 && out.cols == w->n_out && out.dtype == DTYPE_F32);
+    if (w->n_out == 0)
+        return;
+    if (w->kind == PACKED_ROWS || w->n_in == 0)
+        gemv_by_rows(dev, out, x, w, accumulate);
+    else
+        gemv_by_columns(dev, out, x, w, accumulate);
+    LAUNCHED("gemv");
+}
