@@ -120,7 +120,7 @@ static int time_cell(struct bench *b)
     b->models.dense = r->dense.dev ? &r->dense : &r->model;
     b->models.pruned = &r->model;
     b->models.act_sparsity = b->cell->act_sparsity;
-    b->models.is_pruned = r->weight_zeros > 0.01;
+    b->models.weight_zeros = r->weight_zeros;
     if (b->cell->act_sparsity > 0)
         model_set_activation(&r->model, ACT_TOPK, b->cell->act_sparsity);
     progress_quiet(1); /* inside what is timed */

@@ -23,7 +23,7 @@ static size_t n_pages_for(size_t n_windows, size_t window)
 }
 
 static void batches_open(struct batches *b, const struct model *m, size_t n_windows, size_t window,
-                         uint64_t seed)
+                         size_t n_batches, uint64_t seed)
 {
     struct pcg32 g;
 
@@ -33,7 +33,8 @@ static void batches_open(struct batches *b, const struct model *m, size_t n_wind
     pcg32_init(&g, seed, 0);
     for (size_t i = 0; i < n_windows * window; i++)
         b->ids[i] = (int32_t)pcg32_below(&g, (uint32_t)m->config.n_vocab);
-    session_open(&b->session, m, n_windows * window, n_pages_for(n_windows, window), 0);
+    session_open(&b->session, m, n_windows / n_batches * window,
+                 n_pages_for(n_windows / n_batches, window), 0);
 }
 
 static void batches_close(struct batches *b)
@@ -66,9 +67,9 @@ static void run_windows(void *arg)
 }
 
 static int bench_batches(struct bench_outcome *out, const struct bench_models *m, const char *task,
-                         size_t n_windows, size_t window, void (*run)(void *arg))
+                         size_t n_windows, size_t window, size_t n_batches, void (*run)(void *arg))
 {
-    int has_sparse = m->is_pruned || m->act_sparsity > 0;
+    int has_sparse = bench_is_pruned(m) || m->act_sparsity > 0;
     double n_tokens = (double)n_windows * (double)window;
     struct bench_program programs[2];
     struct batches dense, sparse;
@@ -77,12 +78,12 @@ static int bench_batches(struct bench_outcome *out, const struct bench_models *m
         .task = task, .cache = "cold", .context = (double)window, .tokens = 1};
     if (window > m->dense->config.max_positions)
         return -1;
-    batches_open(&dense, m->dense, n_windows, window, m->seed);
+    batches_open(&dense, m->dense, n_windows, window, n_batches, m->seed);
     programs[0] = (struct bench_program){
         .name = "dense", .run = run, .arg = &dense, .units = n_tokens, .repeatable = 1};
     out->path[out->n_paths++] = PATH_LIBRARY;
     if (has_sparse) {
-        batches_open(&sparse, m->pruned, n_windows, window, m->seed);
+        batches_open(&sparse, m->pruned, n_windows, window, n_batches, m->seed);
         programs[1] = programs[0];
         programs[1].name = "sparse";
         programs[1].arg = &sparse;
@@ -99,11 +100,13 @@ static int bench_batches(struct bench_outcome *out, const struct bench_models *m
 
 int bench_prefill(struct bench_outcome *out, const struct bench_models *m, size_t n)
 {
-    return bench_batches(out, m, "prefill", 1, n, run_prompt);
+    return bench_batches(out, m, "prefill", 1, n, 1, run_prompt);
 }
 
 int bench_windows(struct bench_outcome *out, const struct bench_models *m, size_t window,
                   size_t rows)
 {
-    return bench_batches(out, m, "windows", rows / window ? rows / window : 1, window, run_windows);
+    size_t n = rows / window ? rows / window : 1;
+
+    return bench_batches(out, m, "windows", 2 * n, window, 2, run_windows);
 }

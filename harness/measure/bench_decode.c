@@ -72,29 +72,13 @@ static double bytes_moved(const struct decoding *g)
     return sum;
 }
 
-/* The paths that there is memory for; each but the dense ones packs a copy of the linears, at most
- * as large as these and a bit for each element. */
-static void add_paths(struct bench_outcome *out, const struct bench_models *m)
+static int can_decode(const struct bench_models *m, size_t context)
 {
-    struct device *dev = m->dense->dev;
-    size_t n = config_n_linear_params(&m->dense->config), unused = dev->ops->memory_free(dev);
-    size_t copy = n * dtype_size(m->dense->dtype) + n / 8;
-    const enum bench_path sparse[] = {PATH_NONZEROS, PATH_COLUMNS};
-    const int wanted[] = {m->is_pruned, m->act_sparsity > 0};
+    const struct decode_ops *ops = m->dense->dev->ops->decode;
 
-    out->path[out->n_paths++] = PATH_OWN;
-    out->path[out->n_paths++] = PATH_LIBRARY;
-    for (int i = 0; i < 2; i++) {
-        if (!wanted[i])
-            continue;
-        if (unused > copy + copy / 8) {
-            out->path[out->n_paths++] = sparse[i];
-            unused -= copy;
-        } else {
-            snprintf(out->note, sizeof(out->note), "%s: no memory for the weights packed as %s",
-                     out->task, bench_path_names[sparse[i]]);
-        }
-    }
+    return ops && ops->gemv && ops->rmsnorm && ops->attention && ops->silu_mul && ops->sample &&
+           !m->dense->store && !m->pruned->store &&
+           context + TOKENS <= m->dense->config.max_positions;
 }
 
 int bench_decode(struct bench_outcome *out, const struct bench_models *m, const int32_t *ids,
@@ -107,13 +91,14 @@ int bench_decode(struct bench_outcome *out, const struct bench_models *m, const 
 
     *out = (struct bench_outcome){
         .task = "decode", .cache = "cold", .context = (double)context, .tokens = 1};
-    if (!dev->ops->decode || !dev->ops->decode->gemv || m->dense->store || m->pruned->store ||
-        context + TOKENS > m->dense->config.max_positions)
+    if (!can_decode(m, context))
         return -1;
     if (config_n_params(&m->dense->config) * dtype_size(m->dense->dtype) <
         2 * dev->ops->cache_nbytes(dev))
         out->cache = "warm";
-    add_paths(out, m);
+    out->path[out->n_paths++] = PATH_OWN;
+    out->path[out->n_paths++] = PATH_LIBRARY;
+    bench_add_sparse_paths(out, m, config_n_linear_params(&m->dense->config));
     while (n < out->n_paths && decoding_open(&g[n], m, out->path[n], context, ids) == 0) {
         programs[n] = (struct bench_program){.name = bench_path_names[out->path[n]],
                                              .prepare = rewind_to_context,

@@ -18,6 +18,7 @@ static const char *const product_names[N_PRODUCTS] = {
 };
 
 #define MAX_GROUPS 4
+#define COLD_FROM 16 /* caches full of weights leave nothing of the first for the next run */
 
 /* The products of one path in the order in which they run. */
 struct products {
@@ -176,30 +177,46 @@ static size_t dense_bytes(const struct model *m, enum bench_products what, size_
     return n;
 }
 
+/* Packed non-zeros: their bytes, a bit for each element, and some counts. */
+static size_t packed_bytes(const struct bench_models *m, enum bench_path path, size_t n)
+{
+    double e = (double)dtype_size(m->dense->dtype);
+
+    return (size_t)((double)n * (path == PATH_COLUMNS ? e : (1 - m->weight_zeros) * e + 0.25));
+}
+
+void bench_add_sparse_paths(struct bench_outcome *out, const struct bench_models *m, size_t n)
+{
+    const enum bench_path sparse[] = {PATH_NONZEROS, PATH_COLUMNS};
+    const int wanted[] = {bench_is_pruned(m), m->act_sparsity > 0};
+    size_t unused = m->dense->dev->ops->memory_free(m->dense->dev);
+
+    for (int i = 0; i < 2; i++) {
+        size_t copy = packed_bytes(m, sparse[i], n);
+
+        if (!wanted[i])
+            continue;
+        if (unused > copy + copy / 16) {
+            out->path[out->n_paths++] = sparse[i];
+            unused -= copy;
+        } else {
+            snprintf(out->note, sizeof(out->note), "%s: no memory for the weights packed as %s",
+                     out->task, bench_path_names[sparse[i]]);
+        }
+    }
+}
+
 static void add_paths(struct bench_outcome *out, const struct bench_models *m,
                       enum bench_products what, size_t n_bytes)
 {
     const struct decode_ops *d = m->dense->dev->ops->decode;
-    int sparse = what != PRODUCTS_HEAD, gemv = d && d->gemv;
-    size_t unused = m->dense->dev->ops->memory_free(m->dense->dev);
+    int gemv = d && d->gemv;
 
     if (gemv)
         out->path[out->n_paths++] = PATH_OWN;
     out->path[out->n_paths++] = PATH_LIBRARY;
-    if (!gemv || !sparse)
-        return;
-    /* Packed non-zeros are at most as large as the dense weight and a bit for each element. */
-    if (m->is_pruned && unused > n_bytes + n_bytes / 8) {
-        out->path[out->n_paths++] = PATH_NONZEROS;
-        unused -= n_bytes + n_bytes / 8;
-    } else if (m->is_pruned) {
-        snprintf(out->note, sizeof(out->note), "%s: no memory for the packed weights", out->task);
-    }
-    if (m->act_sparsity > 0 && unused > n_bytes + n_bytes / 8)
-        out->path[out->n_paths++] = PATH_COLUMNS;
-    else if (m->act_sparsity > 0)
-        snprintf(out->note, sizeof(out->note), "%s: no memory for the weights by columns",
-                 out->task);
+    if (gemv && what != PRODUCTS_HEAD)
+        bench_add_sparse_paths(out, m, n_bytes / dtype_size(m->dense->dtype));
 }
 
 int bench_products(struct bench_outcome *out, const struct bench_models *m,
@@ -217,7 +234,7 @@ int bench_products(struct bench_outcome *out, const struct bench_models *m,
         .task = product_names[what], .cache = warm ? "warm" : "cold", .context = NAN};
     if (m->dense->store || m->pruned->store || (warm && n_bytes > dev->ops->cache_nbytes(dev)))
         return -1;
-    small = !warm && n_bytes < 4 * dev->ops->cache_nbytes(dev);
+    small = !warm && n_bytes < COLD_FROM * dev->ops->cache_nbytes(dev);
     if (small)
         bench_flush_open(&f, dev);
     add_paths(out, m, what, n_bytes);

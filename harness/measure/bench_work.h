@@ -19,9 +19,9 @@ extern const char *const bench_path_names[N_PATHS]; /* "own", "library", ... */
 struct bench_models {
     const struct model *dense, *pruned; /* dense may be the pruned one, where two do not fit */
     double act_sparsity;
-    int is_pruned;    /* the weights have zeros to skip */
-    double read_rate; /* bytes a second, of bench_read_rate(); NaN: not known */
-    uint64_t seed;    /* of made-up inputs */
+    double weight_zeros; /* share of the pruned model's linears */
+    double read_rate;    /* bytes a second, of bench_read_rate(); NaN: not known */
+    uint64_t seed;       /* of made-up inputs */
     struct bench_limits limits;
 };
 
@@ -38,6 +38,16 @@ struct bench_outcome {
     char note[160]; /* what was left out and why; "" */
 };
 void bench_outcome_release(struct bench_outcome *o);
+
+/* Is there anything to skip in the weights? */
+static inline int bench_is_pruned(const struct bench_models *m)
+{
+    return m->weight_zeros > 0.01;
+}
+
+/* The sparse paths of decoding that apply and for whose copy of the weights, n elements dense,
+ * there is memory; a note says which there is not. */
+void bench_add_sparse_paths(struct bench_outcome *out, const struct bench_models *m, size_t n);
 
 /* ---- products of one row, the linears of decoding */
 
@@ -69,7 +79,8 @@ int bench_decode(struct bench_outcome *out, const struct bench_models *m, const 
 /* ---- batches */
 
 /* One prompt of n tokens through the model up to the log-probability of one more; and windows of
- * `window` ids as perplexity scores them, as many as fit rows. The unit is a token. */
+ * `window` ids as perplexity scores them, two batches of as many as fit rows. The unit is a token.
+ */
 int bench_prefill(struct bench_outcome *out, const struct bench_models *m, size_t n);
 int bench_windows(struct bench_outcome *out, const struct bench_models *m, size_t window,
                   size_t rows);
