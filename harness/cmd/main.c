@@ -15,6 +15,7 @@ static const struct {
     const char *summary;
 } commands[] = {
     {"eval", cmd_eval, "prune in memory, then score: perplexity and zero-shot tasks"},
+    {"prune", cmd_prune, "prune and write a Hugging Face checkpoint"},
     {"bench", cmd_bench, "time a pruned model against the dense one: linears, decoding, prefill"},
     {"fetch", cmd_fetch, "download data sets and models, verified"},
     {"list", cmd_list, "tasks, methods, backends, sources, protocols"},

@@ -52,6 +52,9 @@ struct prune_options run_prune_options(const struct run *r, const struct cell *c
 /* The fields of the groups MODEL, RECIPE and PLACE of a cell's records. */
 void run_identity(const struct run *r, const struct cell *c, struct record *out);
 
+/* --save: the type in which the linears are saved. */
+enum dtype run_saved_dtype(const struct run *r);
+
 /* Add the records of one task, and of the divergence over text p, to r->records. `cell` has the
  * identity and the measured zeros. 0 or error(). */
 int run_add_scores(struct run *r, const struct record *cell, size_t task, const struct scores *s);

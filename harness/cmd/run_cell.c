@@ -34,6 +34,9 @@ static int prune(struct run *r, const struct cell *c)
     if (sweep_prune(&r->model, c->method, &p, r->calib.ids, r->calib.n_windows, r->calib.window,
                     &t) != 0)
         return -1;
+    /* What is scored is what is saved. */
+    if (r->o.save && save_round(&r->model, r->o.saving.dtype) != 0)
+        return -1;
     if (c->method->takes && !r->o.quiet) {
         if (c->method->needs)
             fprintf(stderr, "pruned in %.1f s: forward passes %.1f, statistics %.1f, solving %.1f\n",

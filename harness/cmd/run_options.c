@@ -31,6 +31,15 @@ static const struct {
      "  duo eval -t all                                    the demo model, dense\n"
      "  duo eval -m llama-2-7b -t wikitext2,piqa --method sparsegpt,duogpt \\\n"
      "           --sparsity 0.5 --act-sparsity 0.5 --calib c4:128x2048 --baseline\n"},
+    {"prune", RUN_PRUNE, "--save DIR [-m DIR] [OPTION...]",
+     "Prunes the model and writes it as a Hugging Face checkpoint to a new folder: config.json,\n"
+     "tokenizer, safetensors, and duo.json, which says how it was made. With -t also scores it, "
+     "as\n"
+     "it is saved. One method, one sparsity.\n",
+     "  duo prune --method magnitude --sparsity 0.5 --save demo-magnitude-50\n"
+     "  duo prune -m llama-2-7b --method duogpt --sparsity 0.5 --act-sparsity 0.5 \\\n"
+     "            --calib c4:128x2048 -t wikitext2 --save llama-2-7b-duogpt-50\n"
+     "  duo eval -m llama-2-7b-duogpt-50 --act-sparsity 0.5 -t all\n"},
     {"bench", RUN_BENCH, "[-m DIR|--shape NAME] [-t LIST] [OPTION...]",
      "Prunes the model in memory, scores it if -t says on what, and times it against the dense\n"
      "one, interleaved in one process: single linears, decoding, prefill. Without pruning "
@@ -138,6 +147,18 @@ static int check_source(const struct run_options *o)
     return 0;
 }
 
+/* Of prune: one model is saved. */
+static int check_saving(const struct run_options *o)
+{
+    if (o->command != RUN_PRUNE)
+        return 0;
+    if (!o->save)
+        return error("nowhere to save: give a new folder with --save DIR");
+    if (o->n_methods > 1 || o->n_sparsities > 1 || o->n_act_sparsities > 1)
+        return error("one model is saved: give one --method, one --sparsity, one --act-sparsity");
+    return 0;
+}
+
 /* Of bench: without a word on pruning, half of everything, which needs no calibration. */
 static void apply_bench_defaults(struct run_options *o)
 {
@@ -212,7 +233,8 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
                               .window = 2048,
                               .backend = "auto",
                               .dtype = "auto",
-                              .time_limit = NAN};
+                              .time_limit = NAN,
+                              .saving = {.dtype = SAVE_AS_READ, .shard_nbytes = 5000000000}};
     for (size_t c = 0; c < sizeof(commands) / sizeof(commands[0]); c++)
         if (strcmp(argv[0], commands[c].name) == 0)
             o->command = commands[c].command;
@@ -241,7 +263,8 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
     if (!o->n_tasks && o->command == RUN_EVAL)
         return error("no tasks: give some with -t, such as -t wikitext2,piqa or -t all");
     apply_defaults(o);
-    if (check_source(o) != 0 || check_divergence(o) != 0 || check_takes(o, given) != 0)
+    if (check_source(o) != 0 || check_saving(o) != 0 || check_divergence(o) != 0 ||
+        check_takes(o, given) != 0)
         return -1;
     progress_quiet(o->quiet);
     return 0;

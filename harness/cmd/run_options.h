@@ -8,12 +8,12 @@
 #include "harness/measure/protocol.h"
 #include "harness/measure/pruner.h"
 #include "harness/measure/task.h"
-#include "harness/model/model.h"
+#include "harness/model/save.h"
 
 #define MAX_LIST 64
 
 /* The commands that take these options, as bits. */
-enum run_command { RUN_EVAL = 1, RUN_BENCH = 2 };
+enum run_command { RUN_EVAL = 1, RUN_BENCH = 2, RUN_PRUNE = 4 };
 
 /* What bench times, as bits. */
 enum run_what {
@@ -65,6 +65,10 @@ struct run_options {
     size_t contexts[MAX_LIST], n_contexts; /* tokens in the cache while decoding */
     size_t prompt;
     double time_limit; /* seconds for each work */
+
+    /* prune */
+    const char *save; /* folder */
+    struct save_options saving;
 
     enum output_format format;
     const char *out, *log_samples;

@@ -2,44 +2,16 @@
  * Numbers are read strictly. */
 #include "harness/cmd/run_options_table.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "harness/base/buf.h"
 #include "harness/base/error.h"
+#include "harness/cmd/parse.h"
 #include "harness/model/synthetic.h"
 
 /* ---- values */
-
-static int parse_number(const char *name, const char *s, double min, double max, double *out)
-{
-    char *end;
-    double v = 0;
-
-    errno = 0;
-    v = strtod(s, &end);
-    /* strtod also takes hex, inf, nan and leading white space. */
-    if (*end || end == s || errno || !isfinite(v) || strspn(s, "0123456789.eE+-") != strlen(s))
-        return error("%s: '%s' is not a number", name, s);
-    if (v < min || v > max)
-        return error("%s: %s is not between %g and %g", name, s, min, max);
-    *out = v;
-    return 0;
-}
-
-static int parse_whole(const char *name, const char *s, double min, double max, uint64_t *out)
-{
-    double v = 0;
-
-    if (strspn(s, "0123456789") != strlen(s) || !*s)
-        return error("%s: '%s' is not a whole number", name, s);
-    if (parse_number(name, s, min, max, &v) != 0)
-        return -1;
-    *out = strtoull(s, NULL, 10);
-    return 0;
-}
 
 /* Calls item() for each part of a comma list. */
 static int each_item(const char *list, int (*item)(struct run_options *o, const char *s),
@@ -65,11 +37,27 @@ static int full(const char *name, size_t n)
     return n == MAX_LIST ? error("%s: more than %d values", name, MAX_LIST) : 0;
 }
 
-static int set_model(struct run_options *o, const char *s)
-{
-    o->model = s;
-    return 0;
-}
+/* What takes any text, or none. */
+#define SETTER(name, assignment)                                                                   \
+    static int name(struct run_options *o, const char *s)                                          \
+    {                                                                                              \
+        (void)s;                                                                                   \
+        assignment;                                                                                \
+        return 0;                                                                                  \
+    }
+SETTER(set_model, o->model = s)
+SETTER(set_tokenizer, o->tokenizer = s)
+SETTER(set_data, o->data_dir = s)
+SETTER(set_calib, o->calib = s)
+SETTER(set_save_calib, o->save_calib = s)
+SETTER(set_resume, o->resume = s)
+SETTER(set_save, o->save = s)
+SETTER(set_out, o->out = s)
+SETTER(set_log_samples, o->log_samples = s)
+SETTER(set_baseline, o->baseline = 1)
+SETTER(set_divergence, o->divergence = 1)
+SETTER(set_no_bos, o->no_bos = 1)
+SETTER(set_quiet, o->quiet = 1)
 
 static int set_shape(struct run_options *o, const char *s)
 {
@@ -77,12 +65,6 @@ static int set_shape(struct run_options *o, const char *s)
 
     o->shape = s;
     return synthetic_config(&unused, s);
-}
-
-static int set_tokenizer(struct run_options *o, const char *s)
-{
-    o->tokenizer = s;
-    return 0;
 }
 
 static int set_weights(struct run_options *o, const char *s)
@@ -239,32 +221,6 @@ static int set_block(struct run_options *o, const char *s)
     return 0;
 }
 
-static int set_baseline(struct run_options *o, const char *s)
-{
-    (void)s;
-    o->baseline = 1;
-    return 0;
-}
-
-static int set_divergence(struct run_options *o, const char *s)
-{
-    (void)s;
-    o->divergence = 1;
-    return 0;
-}
-
-static int set_calib(struct run_options *o, const char *s)
-{
-    o->calib = s;
-    return 0;
-}
-
-static int set_save_calib(struct run_options *o, const char *s)
-{
-    o->save_calib = s;
-    return 0;
-}
-
 static int set_seed(struct run_options *o, const char *s)
 {
     return parse_whole("--seed", s, 0, 9007199254740992.0, &o->seed);
@@ -345,47 +301,40 @@ static int set_window(struct run_options *o, const char *s)
     return 0;
 }
 
-static int set_no_bos(struct run_options *o, const char *s)
-{
-    (void)s;
-    o->no_bos = 1;
-    return 0;
-}
-
-static int set_data(struct run_options *o, const char *s)
-{
-    o->data_dir = s;
-    return 0;
-}
-
-static int set_resume(struct run_options *o, const char *s)
-{
-    o->resume = s;
-    return 0;
-}
-
 static int set_format(struct run_options *o, const char *s)
 {
     return output_format_parse(s, &o->format);
 }
 
-static int set_out(struct run_options *o, const char *s)
+static int set_save_dtype(struct run_options *o, const char *s)
 {
-    o->out = s;
+    static const char *const known[] = {
+        [DTYPE_F32] = "f32", [DTYPE_F16] = "f16", [DTYPE_BF16] = "bf16"};
+
+    o->saving.dtype = SAVE_AS_READ;
+    if (strcmp(s, "as-read") == 0)
+        return 0;
+    for (int i = 0; i < 3; i++)
+        if (strcmp(known[i], s) == 0) {
+            o->saving.dtype = i;
+            return 0;
+        }
+    return error("--save-dtype: '%s' is not known; known: as-read, f32, f16, bf16", s);
+}
+
+static int set_save_format(struct run_options *o, const char *s)
+{
+    int bitmask = 0;
+
+    if (choose("--save-format", s, "dense", "sparse-bitmask", &bitmask) != 0)
+        return -1;
+    o->saving.format = bitmask ? SAVE_BITMASK : SAVE_DENSE;
     return 0;
 }
 
-static int set_log_samples(struct run_options *o, const char *s)
+static int set_shard_size(struct run_options *o, const char *s)
 {
-    o->log_samples = s;
-    return 0;
-}
-
-static int set_quiet(struct run_options *o, const char *s)
-{
-    (void)s;
-    o->quiet = 1;
-    return 0;
+    return parse_nbytes("--shard-size", s, &o->saving.shard_nbytes);
 }
 
 static int add_what(struct run_options *o, const char *s)
@@ -437,7 +386,8 @@ static int set_time_limit(struct run_options *o, const char *s)
 
 /* ---- the table */
 
-#define ALL (RUN_EVAL | RUN_BENCH)
+#define ALL (RUN_EVAL | RUN_BENCH | RUN_PRUNE)
+#define SCORING (RUN_EVAL | RUN_BENCH)
 
 const struct run_option run_option_table[] = {
     {'m', "model", "DIR", "Hugging Face folder, or org/name once fetched; default: the demo",
@@ -445,7 +395,7 @@ const struct run_option run_option_table[] = {
     {0, "shape", "NAME",
      "instead of a model: synthetic weights of llama2-7b, llama2-13b,\n" HELP_INDENT
      "llama3-8b, ..., drawn from --seed; for measuring speed",
-     set_shape, 0, ALL},
+     set_shape, 0, SCORING},
     {0, "tokenizer", "DIR", "take the tokenizer from there; default: the model's", set_tokenizer, 0,
      ALL},
     {'t', "tasks", "LIST", "comma list: wikitext2, piqa, ..., or all (see duo list tasks)",
@@ -463,7 +413,7 @@ const struct run_option run_option_table[] = {
     {0, "act-rule", "NAME", "how inputs are dropped: topk (exact, per token)", set_act_rule, 0,
      ALL},
     {0, "baseline", NULL, "score the dense model first, and compare every other cell with it",
-     set_baseline, 0, ALL},
+     set_baseline, 0, SCORING},
     {0, "divergence", NULL,
      "KL divergence and same-top-1 rate against the dense model, over the\n" HELP_INDENT
      "windows of wikitext2; with --baseline; keeps a second, dense model",
@@ -506,6 +456,16 @@ const struct run_option run_option_table[] = {
     {0, "prompt", "N", "tokens of the prompt of prefill; default 512", set_prompt, 0, RUN_BENCH},
     {0, "time-limit", "S", "seconds for each work, if not stable before; default 1, demo 0.25",
      set_time_limit, 0, RUN_BENCH},
+    {0, NULL, NULL, "saving", NULL, 0, RUN_PRUNE},
+    {0, "save", "DIR", "the new folder; it must not be there, or be empty", set_save, 0, RUN_PRUNE},
+    {0, "save-dtype", "NAME", "as-read (default: each tensor's own type), f32, f16, bf16",
+     set_save_dtype, 0, RUN_PRUNE},
+    {0, "save-format", "NAME",
+     "dense (default), or sparse-bitmask: zeros of the linears not stored, as\n" HELP_INDENT
+     "the compressed-tensors library does",
+     set_save_format, 0, RUN_PRUNE},
+    {0, "shard-size", "SIZE", "most bytes of a file, such as 500MB or 2GiB; default 5GB",
+     set_shard_size, 0, RUN_PRUNE},
     {0, NULL, NULL, "output", NULL, 0, ALL},
     {'o', "format", "NAME", "md (default), csv, json (lm-eval's form), jsonl (records)", set_format,
      0, ALL},
@@ -513,7 +473,7 @@ const struct run_option run_option_table[] = {
     {0, "log-samples", "DIR",
      "one line per document, in lm-eval's form: a folder per cell, such as\n" HELP_INDENT
      "DIR/duogpt-w0.5-a0.5-0123abcd/samples_TASK_*.jsonl, a file per task",
-     set_log_samples, 0, ALL},
+     set_log_samples, 0, SCORING},
     {0, "quiet", NULL, "no progress lines", set_quiet, 0, ALL},
 };
 

@@ -83,6 +83,15 @@ void run_identity(const struct run *r, const struct cell *c, struct record *out)
         out->threads = o->threads;
     if (o->limit > 0)
         out->limit = o->limit;
+    if (o->save && run_saved_dtype(r) != r->model.dtype && run_saved_dtype(r) != DTYPE_F32)
+        record_warn(out, "weights were rounded to %s before they were scored, as they are saved",
+                    dtype_name(run_saved_dtype(r)));
+}
+
+enum dtype run_saved_dtype(const struct run *r)
+{
+    return r->o.saving.dtype == SAVE_AS_READ ? checkpoint_dtype(&r->checkpoint)
+                                             : (enum dtype)r->o.saving.dtype;
 }
 
 /* ---- what the cell gave */

@@ -41,4 +41,7 @@ double field_number(const struct record *r, const struct record_field *f);
  * for an unknown field or a list. */
 void field_add_line(struct buf *b, const struct record *r, const struct record_field *f);
 
+/* Appends its value as JSON; null for an unknown one. */
+void field_add_json(struct buf *b, const struct record *r, const struct record_field *f);
+
 #endif

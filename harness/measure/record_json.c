@@ -11,7 +11,7 @@
 #include "harness/measure/pyjson.h"
 #include "harness/measure/record_fields.h"
 
-static void add_value(struct buf *b, const struct record *r, const struct record_field *f)
+void field_add_json(struct buf *b, const struct record *r, const struct record_field *f)
 {
     if (f->kind == FIELD_STRING && field_string(r, f)) {
         json_add_quoted(b, field_string(r, f));
@@ -49,7 +49,7 @@ int record_to_json(const struct record *r, struct buf *out)
         if ((f->group == GROUP_SPEED || f->group == GROUP_WORK) && !with_speed)
             continue;
         buf_addf(out, "%c%s\"%s\": ", sep, sep == ',' ? " " : "", f->name);
-        add_value(out, r, f);
+        field_add_json(out, r, f);
         sep = ',';
     }
     buf_addc(out, '}');

@@ -263,6 +263,14 @@ enum dtype checkpoint_dtype(const struct checkpoint *c)
     return (enum dtype)t->dtype;
 }
 
+enum dtype checkpoint_tensor_dtype(const struct checkpoint *c, const char *name)
+{
+    const char *path;
+    const struct st_tensor *t = find(c, name, &path);
+
+    return t && t->dtype >= 0 ? (enum dtype)t->dtype : checkpoint_dtype(c);
+}
+
 static int by_name(const void *a, const void *b)
 {
     const struct st_tensor *const *x = a, *const *y = b;

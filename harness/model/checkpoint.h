@@ -25,6 +25,9 @@ int checkpoint_tensor(const struct checkpoint *c, const char *name, size_t rows,
 /* The widest-used dtype: that of the first layer's q projection. */
 enum dtype checkpoint_dtype(const struct checkpoint *c);
 
+/* Of one tensor, by name; where there is none, that of checkpoint_dtype(). */
+enum dtype checkpoint_tensor_dtype(const struct checkpoint *c, const char *name);
+
 /* SHA-256 over the model's content: name, dtype, shape and bytes of every tensor in the order of
  * names, and the config's numbers; the same for single and sharded files. 64 hex digits. */
 void checkpoint_sha256(const struct checkpoint *c, char out[65]);
