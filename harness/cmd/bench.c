@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "harness/base/error.h"
 #include "harness/base/progress.h"
@@ -112,12 +113,25 @@ static int time_batches(struct bench *b)
     return 0;
 }
 
+/* The model's weights under dense rules of their own. */
+static struct model dense_view(const struct model *m)
+{
+    struct model view = *m;
+
+    view.layers = xmalloc(m->config.n_layers * sizeof(*view.layers));
+    memcpy(view.layers, m->layers, m->config.n_layers * sizeof(*view.layers));
+    model_set_activation(&view, ACT_DENSE, 0);
+    return view;
+}
+
 static int time_cell(struct bench *b)
 {
     struct run *r = b->r;
+    struct model view = dense_view(r->dense.dev ? &r->dense : &r->model);
     int rc;
 
-    b->models.dense = r->dense.dev ? &r->dense : &r->model;
+    b->models.dense = &view;
+    b->models.dense_is_pruned = !r->dense.dev && r->weight_zeros > 0;
     b->models.pruned = &r->model;
     b->models.act_sparsity = b->cell->act_sparsity;
     b->models.weight_zeros = r->weight_zeros;
@@ -127,6 +141,7 @@ static int time_cell(struct bench *b)
     rc = time_products(b) || time_decoding(b) || time_batches(b) ? -1 : 0;
     progress_quiet(r->o.quiet);
     model_set_activation(&r->model, ACT_DENSE, 0);
+    free(view.layers);
     return rc;
 }
 

@@ -150,7 +150,7 @@ int bench_add_records(struct run *r, const struct cell *c, const struct bench_mo
         set_clocks(&rec, &o->samples.clocks);
         if (!is_dense(o->path[i]))
             set_speedup(&rec, r, o, i);
-        else if (m->dense == m->pruned && bench_is_pruned(m))
+        else if (m->dense_is_pruned)
             record_warn(&rec, "the dense paths read the pruned weights, zeros and all: there was "
                               "no memory for both");
         set_scores(&rec, is_dense(o->path[i]) ? dense : scored);

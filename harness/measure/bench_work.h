@@ -17,7 +17,8 @@ enum bench_path {
 extern const char *const bench_path_names[N_PATHS]; /* "own", "library", ... */
 
 struct bench_models {
-    const struct model *dense, *pruned; /* dense may be the pruned one, where two do not fit */
+    const struct model *dense, *pruned;
+    int dense_is_pruned; /* two do not fit: `dense` reads the pruned weights too */
     double act_sparsity;
     double weight_zeros; /* share of the pruned model's linears */
     double read_rate;    /* bytes a second, of bench_read_rate(); NaN: not known */
