@@ -128,6 +128,28 @@ static void elementwise_case(size_t rows, size_t cols)
         EXPECT(equal(a), "strict_upper");
         both_free(&d);
     }
+    {
+        struct both p = both_put(DTYPE_F32, rows, cols, x), q = both_put(DTYPE_F32, rows, cols, x);
+        struct both row = both_put(DTYPE_F32, 1, cols, x);
+        double *got = xmalloc(rows * sizeof(*got)), *want = xmalloc(rows * sizeof(*want));
+        double *d_out = dev->ops->alloc(dev, rows * sizeof(*got)), worst = 0;
+
+        ref->ops->add_row(ref, p.r, row.r);
+        dev->ops->add_row(dev, p.d, row.d);
+        EXPECT(equal(p), "add_row");
+        ref->ops->row_cosine(ref, want, p.r, q.r);
+        dev->ops->row_cosine(dev, d_out, p.d, q.d);
+        dev->ops->download(dev, got, d_out, rows * sizeof(*got));
+        for (size_t i = 0; i < rows; i++)
+            worst = fmax(worst, fabs(got[i] - want[i]));
+        EXPECT(worst < 1e-13, "row_cosine: %g", worst);
+        free(got);
+        free(want);
+        dev->ops->free(dev, d_out);
+        both_free(&p);
+        both_free(&q);
+        both_free(&row);
+    }
     free(x);
     free(v);
     free(ri);
@@ -182,6 +204,48 @@ static void factor_case(size_t k)
     free(h);
     both_free(&a);
     both_free(&u);
+}
+
+/* Both in float64. Values as the CPU's; vectors, whose signs are free, by what they make: with row
+ * i of v scaled by values[i] to vs, h = vs^T v. */
+static void eigen_case(size_t k)
+{
+    float *h = positive_definite(&rng, k + 5, k, 0.5), *lambda, *v;
+    struct both a = both_put(DTYPE_F32, k, k, h), b = both_put(DTYPE_F32, k, k, h);
+    struct both ve = {poison(dev, DTYPE_F32, k, k), poison(ref, DTYPE_F32, k, k)};
+    struct both va = {poison(dev, DTYPE_F32, 1, k), poison(ref, DTYPE_F32, 1, k)};
+    struct tensor vs, made = put(dev, DTYPE_F32, k, k, h);
+
+    EXPECT(ref->ops->eigen(ref, ve.r, va.r, a.r) == 0, "CPU's eigenvectors of %zu", k);
+    EXPECT(dev->ops->eigen(dev, ve.d, va.d, a.d) == 0, "eigenvectors of %zu", k);
+    EXPECT(difference(va) < 1e-6, "eigen %zu: values %g", k, difference(va));
+    v = get(dev, ve.d);
+    lambda = get(dev, va.d);
+    for (size_t i = 0; i < k * k; i++)
+        v[i] *= lambda[i / k];
+    vs = put(dev, DTYPE_F32, k, k, v);
+    dev->ops->zero(dev, made.data, tensor_nbytes(made));
+    dev->ops->cross(dev, made, vs, ve.d);
+    device_tensor_free(dev, &a.d);
+    device_tensor_free(ref, &a.r);
+    a = (struct both){made, b.r};
+    EXPECT(difference(a) < 1e-5, "eigen %zu: vectors %g", k, difference(a));
+    device_tensor_free(dev, &made);
+    device_tensor_free(dev, &vs);
+    free(h);
+    free(v);
+    free(lambda);
+    both_free(&b);
+    both_free(&ve);
+    both_free(&va);
+}
+
+static void test_eigen(void)
+{
+    eigen_case(1);
+    eigen_case(6);
+    eigen_case(150);
+    eigen_case(500);
 }
 
 static void test_inverse_factor(void)
@@ -321,6 +385,7 @@ int check_prune(void)
     RUN_AND_COUNT(test_elementwise, failed);
     RUN_AND_COUNT(test_multiply, failed);
     RUN_AND_COUNT(test_inverse_factor, failed);
+    RUN_AND_COUNT(test_eigen, failed);
     RUN_AND_COUNT(test_obs_prune, failed);
     RUN_AND_COUNT(test_mask_smallest, failed);
     RUN_AND_COUNT(test_counts, failed);

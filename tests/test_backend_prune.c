@@ -114,6 +114,89 @@ static void test_elementwise(void)
     device_tensor_free(dev, &d);
 }
 
+/* ---- the residual stream */
+
+static void test_residual(void)
+{
+    float *a = random_floats(&rng, 35, 1), *b = random_floats(&rng, 35, 1), *r;
+    struct tensor x = up(5, 7, a), y, row;
+    double got[5];
+
+    r = random_floats(&rng, 7, 1);
+    memset(b, 0, 7 * sizeof(*b)); /* row 0: no length */
+    for (int j = 0; j < 7; j++)
+        b[7 + j] = -3 * a[7 + j];
+    y = up(5, 7, b);
+    row = up(1, 7, r);
+    dev->ops->row_cosine(dev, got, x, y);
+    CHECK(got[0] == 0);
+    CHECK_NEAR(got[1], -1, 1e-7); /* 3 a is rounded */
+    for (int t = 2; t < 5; t++) {
+        double xx = 0, yy = 0, xy = 0;
+
+        for (int j = 0; j < 7; j++) {
+            xx += (double)a[t * 7 + j] * a[t * 7 + j];
+            yy += (double)b[t * 7 + j] * b[t * 7 + j];
+            xy += (double)a[t * 7 + j] * b[t * 7 + j];
+        }
+        CHECK_NEAR(got[t], xy / sqrt(xx * yy), 1e-14);
+    }
+    dev->ops->add_row(dev, x, row);
+    for (int i = 0; i < 35; i++)
+        CHECK(at(x)[i] == a[i] + r[i % 7]);
+    free(a);
+    free(b);
+    free(r);
+    device_tensor_free(dev, &x);
+    device_tensor_free(dev, &y);
+    device_tensor_free(dev, &row);
+}
+
+/* H = sum of values[i] v_i v_i^T, descending, v orthonormal. rank < k: the last values are 0. */
+static void check_eigen(size_t k, size_t rank)
+{
+    float *x = random_floats(&rng, rank * k, 1), *h = xcalloc(k * k, sizeof(*h));
+    struct tensor hm, v = poison(dev, DTYPE_F32, k, k), values = poison(dev, DTYPE_F32, 1, k);
+    double worst = 0, scale;
+
+    for (size_t i = 0; i < k; i++)
+        for (size_t j = 0; j < k; j++)
+            for (size_t r = 0; r < rank; r++)
+                h[i * k + j] += x[r * k + i] * x[r * k + j];
+    hm = up(k, k, h);
+    CHECK(dev->ops->eigen(dev, v, values, hm) == 0);
+    scale = at(values)[0];
+    for (size_t i = 0; i < k; i++)
+        for (size_t j = 0; j < k; j++) {
+            double sum = 0, dot = 0;
+
+            for (size_t l = 0; l < k; l++) {
+                sum += (double)at(values)[l] * at(v)[l * k + i] * at(v)[l * k + j];
+                dot += (double)at(v)[i * k + l] * at(v)[j * k + l];
+            }
+            worst = fmax(worst, fabs(sum - h[i * k + j]) / scale);
+            worst = fmax(worst, fabs(dot - (i == j)));
+        }
+    CHECK(worst < 1e-6);
+    for (size_t i = 1; i < k; i++)
+        CHECK(at(values)[i] <= at(values)[i - 1]);
+    if (rank < k)
+        CHECK_NEAR(at(values)[rank] / scale, 0, 1e-6);
+    free(x);
+    free(h);
+    device_tensor_free(dev, &hm);
+    device_tensor_free(dev, &v);
+    device_tensor_free(dev, &values);
+}
+
+static void test_eigen(void)
+{
+    check_eigen(1, 1);
+    check_eigen(9, 20);
+    check_eigen(33, 12);
+    check_eigen(120, 150);
+}
+
 static void check_multiply(size_t m, size_t n, size_t p, int transposed)
 {
     float *a = random_floats(&rng, m * n, 1), *b = random_floats(&rng, n * p, 1);
@@ -397,6 +480,8 @@ int main(void)
         return 1;
     RUN(test_gram_cross_and_sums);
     RUN(test_elementwise);
+    RUN(test_residual);
+    RUN(test_eigen);
     RUN(test_multiply);
     RUN(test_inverse_factor);
     RUN(test_obs_prune);

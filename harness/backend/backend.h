@@ -134,6 +134,8 @@ struct backend {
      * A row of out depends on its row of x alone, to the bit, whatever T is. */
     void (*linear)(struct device *dev, struct tensor out, struct tensor x, struct tensor w,
                    int accumulate);
+    /* x[t,:] += row (1 x n); float32 */
+    void (*add_row)(struct device *dev, struct tensor x, struct tensor row);
     /* out[r,:] = x[rows[r],:] */
     void (*gather)(struct device *dev, struct tensor out, struct tensor x, const int32_t *rows);
     /* qkv: T x (nh + 2 nkv) d, heads [q|k|v], not yet turned. The rotary embedding is part of the
@@ -179,6 +181,9 @@ struct backend {
     void (*cross)(struct device *dev, struct tensor c, struct tensor a, struct tensor b);
     /* s (1 x k) += column sums of x^2 */
     void (*sum_squares)(struct device *dev, struct tensor s, struct tensor x);
+    /* out[t] = a[t,:] . b[t,:] / (|a[t,:]| |b[t,:]|), 0 where a norm is 0; a, b: float32, sums and
+     * out: double */
+    void (*row_cosine)(struct device *dev, double *out, struct tensor a, struct tensor b);
     /* out = a - b */
     void (*subtract)(struct device *dev, struct tensor out, struct tensor a, struct tensor b);
 
@@ -188,13 +193,18 @@ struct backend {
     /* Diagonal of square h to d (1 x k); and h[i,i] += v[i] for a host vector v of k values. */
     void (*get_diagonal)(struct device *dev, struct tensor d, struct tensor h);
     void (*add_diagonal)(struct device *dev, struct tensor h, const float *host_v);
-    /* out[i,j] = x[row_index[i], col_index[j]] for host indices; NULL: identity. out is not x. */
+    /* out[i,j] = x[row_index[i], col_index[j]] for host indices; NULL: identity. out is not x and
+     * may have fewer rows and columns. */
     void (*permute)(struct device *dev, struct tensor out, struct tensor x,
                     const int32_t *row_index, const int32_t *col_index);
     /* U upper triangular with H^-1 = U^T U (H symmetric, full storage; destroyed). 0, or the
      * 1-based order of the leading minor (in reversed column order) that is not positive definite;
      * no message, U is then undefined. The lower triangle of U is zero. */
     int (*inverse_factor)(struct device *dev, struct tensor u, struct tensor h);
+    /* Eigenvectors and values of symmetric H (k x k, full storage; destroyed), computed in double:
+     * row i of v (k x k) is the unit vector of values[i] (1 x k), descending. 0, or what LAPACK
+     * calls it when the iteration fails; no message, v is then undefined. */
+    int (*eigen)(struct device *dev, struct tensor v, struct tensor values, struct tensor h);
     /* C = A op(B): A m x n, B n x p, or p x n if transposed. */
     void (*multiply)(struct device *dev, struct tensor c, struct tensor a, struct tensor b,
                      int b_transposed);

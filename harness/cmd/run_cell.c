@@ -23,6 +23,17 @@ static void print_layer_zeros(const struct run *r)
     }
 }
 
+static void print_layer_shapes(const struct run *r)
+{
+    const struct model *m = &r->model;
+
+    fprintf(stderr, "%zu layers of hidden size %zu: heads and neurons left\n", m->config.n_layers,
+            m->config.hidden);
+    for (size_t i = 0; i < m->config.n_layers; i++)
+        fprintf(stderr, "  layer %3zu  %4zu %6zu\n", i, m->layers[i].shape.n_heads,
+                m->layers[i].intermediate);
+}
+
 static int prune(struct run *r, const struct cell *c)
 {
     struct prune_options p = run_prune_options(r, c);
@@ -38,10 +49,16 @@ static int prune(struct run *r, const struct cell *c)
     if (r->o.save && save_round(&r->model, r->o.saving.dtype) != 0)
         return -1;
     if (c->method->takes && !r->o.quiet) {
-        if (c->method->needs)
-            fprintf(stderr, "pruned in %.1f s: forward passes %.1f, statistics %.1f, solving %.1f\n",
+        if (c->method->restructure)
+            fprintf(stderr, "pruned in %.1f s\n", t.total);
+        else if (c->method->needs)
+            fprintf(stderr,
+                    "pruned in %.1f s: forward passes %.1f, statistics %.1f, solving %.1f\n",
                     t.total, t.forward, t.statistics, t.solve);
-        print_layer_zeros(r);
+        if (c->method->restructure)
+            print_layer_shapes(r);
+        else
+            print_layer_zeros(r);
     }
     return 0;
 }
@@ -49,12 +66,18 @@ static int prune(struct run *r, const struct cell *c)
 /* Share of zeros among the inputs of the linears since the counter was set to 0. */
 static double act_zeros(const struct run *r)
 {
-    const struct llama_config *k = &r->model.config;
-    size_t width = 2 * k->hidden + k->n_heads * k->head_dim + k->intermediate;
+    const struct model *m = &r->model;
+    size_t width = 0; /* of all layers together */
     uint64_t n_zero;
 
-    r->dev->ops->download(r->dev, &n_zero, r->model.n_act_zero, sizeof(n_zero));
-    return (double)n_zero / (double)(r->session.n_rows_run * width * k->n_layers);
+    for (size_t i = 0; i < m->config.n_layers; i++) {
+        const struct layer *l = &m->layers[i];
+
+        width += layer_has_attention(l) ? m->config.hidden + l->o.cols : 0;
+        width += layer_has_mlp(l) ? m->config.hidden + l->down.cols : 0;
+    }
+    r->dev->ops->download(r->dev, &n_zero, m->n_act_zero, sizeof(n_zero));
+    return (double)n_zero / (double)(r->session.n_rows_run * width);
 }
 
 /* ---- the cell */
@@ -64,7 +87,7 @@ struct outcome {
     struct scores *scores;        /* one per task */
     struct divergence divergence; /* where asked for */
     struct measured {
-        double weight_zeros, act_zeros;
+        double weight_zeros, act_zeros, n_params_left;
     } measured;
 };
 
@@ -103,6 +126,7 @@ static int compute_all(struct run *r, const struct cell *c, struct outcome *o, c
     if (rc != 0)
         return -1;
     r->weight_zeros = m->weight_zeros = model_zero_share(&r->model);
+    m->n_params_left = (double)model_n_params_left(&r->model);
     model_set_activation(&r->model, c->act_sparsity > 0 ? ACT_TOPK : ACT_DENSE, c->act_sparsity);
     r->dev->ops->zero(r->dev, r->model.n_act_zero, sizeof(uint64_t));
     r->session.n_rows_run = 0;
@@ -128,8 +152,7 @@ static int report(struct run *r, struct record *base, const struct outcome *o,
 
     base->weight_zeros = o->measured.weight_zeros;
     base->act_zeros = o->measured.act_zeros;
-    base->effective_params =
-        base->n_params - round(o->measured.weight_zeros * base->n_linear_params);
+    base->effective_params = o->measured.n_params_left;
     for (size_t i = 0; i < r->o.n_tasks && rc == 0; i++) {
         rc = run_add_scores(r, base, i, &o->scores[i]);
         if (rc == 0 && r->o.log_samples)
@@ -145,7 +168,7 @@ int run_cell(struct run *r, size_t cell)
     const struct cell *c = &r->cells[cell];
     const struct prepared *text = divergence_text(r, cell);
     struct outcome o = {.scores = xcalloc(r->o.n_tasks + 1, sizeof(*o.scores)),
-                        .measured = {NAN, NAN}};
+                        .measured = {NAN, NAN, NAN}};
     struct record base;
     char key[65] = "";
     int rc = 0;

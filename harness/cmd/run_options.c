@@ -117,6 +117,10 @@ static int check_takes(const struct run_options *o, const unsigned char *given)
     if (any & TAKES_SPARSITY && !o->n_sparsities && !o->nm_m)
         return error("--method %s needs --sparsity, such as --sparsity 0.5, or --nm 2:4",
                      o->methods[0]->name);
+    for (size_t i = 0; i < o->n_methods && o->nm_m; i++)
+        if (o->methods[i]->restructure)
+            return error("--nm does not apply to method %s, which removes whole structures",
+                         o->methods[i]->name);
     if (o->n_sparsities && o->nm_m)
         return error("--sparsity and --nm exclude each other");
     if (o->nm_m && o->order == 1)

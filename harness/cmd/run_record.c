@@ -72,8 +72,8 @@ void run_identity(const struct run *r, const struct cell *c, struct record *out)
         record_warn(out, "synthetic weights: only speeds mean something");
     }
     record_set(&out->tokenizer_sha256, tokenizer_sha256(r->tokenizer));
-    out->n_params = (double)config_n_params(&r->model.config);
-    out->n_linear_params = (double)config_n_linear_params(&r->model.config);
+    out->n_params = (double)config_n_params(&r->model.source);
+    out->n_linear_params = (double)config_n_linear_params(&r->model.source);
     recipe_fields(r, c, out);
     record_set(&out->protocol, o->protocol->name);
     record_set(&out->backend, r->dev->ops->name);

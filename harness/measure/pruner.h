@@ -1,5 +1,6 @@
-/* The seam between the sweep over the model and the pruning methods: a method says which statistics
- * it needs and prunes one group of linears; running the model and collecting live in sweep.c. */
+/* The seam between the sweep over the model and the pruning methods. An unstructured method says
+ * which statistics it needs and prunes one group of linears; running the model and collecting live
+ * in sweep.c. A structured one makes the whole model smaller, with what restructure.h offers. */
 #ifndef DUO_MEASURE_PRUNER_H
 #define DUO_MEASURE_PRUNER_H
 
@@ -10,7 +11,8 @@
 enum pruner_needs {
     NEED_SUM_SQUARES = 1, /* sum_squares: column sums of X^2 */
     NEED_GRAM = 2,        /* gram: X^T X */
-    NEED_RESIDUAL = 4,    /* cross: dX^T X; residual: column sums of dX^2 (takes the dense stream) */
+    NEED_RESIDUAL = 4, /* cross: dX^T X; residual: column sums of dX^2 (takes the dense stream) */
+    NEED_WINDOWS = 8,  /* the calibration windows themselves (structured methods) */
 };
 
 struct layer_stats {
@@ -23,7 +25,8 @@ struct layer_stats {
 
 /* The recipe, METHOD section 4. NaN and 0 where an option does not apply to the method. */
 struct prune_options {
-    double sparsity;   /* share of zeros per matrix */
+    double sparsity;   /* share of zeros per matrix; structured: of the decoder's linear parameters,
+                          the share that goes */
     size_t nm_n, nm_m; /* N:M: n zeros in m consecutive columns; 0: unstructured */
     double act_sparsity; /* run-time top-k, known to methods that calibrate on sparse inputs */
     double alpha, damp;
@@ -43,6 +46,14 @@ struct prune_job {
     size_t layer;
 };
 
+/* The whole model. */
+struct restructure_job {
+    struct model *m; /* as loaded, dense rules; its weights are on the device */
+    const struct prune_options *options;
+    const int32_t *ids; /* n_windows x window */
+    size_t n_windows, window;
+};
+
 /* Options that a method knows; naming another is a usage error. */
 enum pruner_takes {
     TAKES_SPARSITY = 1,
@@ -60,8 +71,10 @@ struct pruner {
                        0: all groups of a layer from one pass with dense inputs */
     int order_act;  /* the default order */
     double alpha;   /* the default */
-    /* 0, or error() naming layer and linear. Call pruner_run(). */
+    /* Unstructured. 0, or error() naming layer and linear. Call pruner_run(). */
     int (*prune)(struct prune_job *job);
+    /* Structured, else NULL: by reshape.h, nothing at sparsity 0. 0, or error(). */
+    int (*restructure)(struct restructure_job *job);
 };
 
 /* Runs the method on one group, after its statistics are found to be finite. 0, or error() naming

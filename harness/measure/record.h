@@ -19,12 +19,12 @@ struct record {
     char *model_sha256;      /* of its content before pruning, 64 hex digits */
     char *tokenizer_sha256;  /* of the tokenizer's file */
     double n_params;         /* all parameters of the dense model */
-    double n_linear_params;  /* those of the prunable linear layers */
+    double n_linear_params;  /* those of the prunable linear layers, dense */
     double effective_params; /* measured: parameters that are there and not zero */
 
     char *method;           /* prune/'s name, "dense" for none */
     double weight_sparsity; /* asked, fraction of the prunable weights */
-    double weight_zeros;    /* measured, the same fraction */
+    double weight_zeros;    /* measured, the same fraction: zero, or gone from a smaller model */
     double act_sparsity;    /* asked, fraction of a linear's inputs */
     double act_zeros;       /* measured, the same fraction */
     char *act_rule;         /* topk, threshold, ... */

@@ -13,6 +13,7 @@
 #include "harness/base/error.h"
 #include "harness/base/progress.h"
 #include "harness/measure/layer_stats.h"
+#include "harness/model/reshape.h"
 #include "harness/model/session.h"
 
 /* Tokens per forward pass of calibration: what fits the caches, or fills a card. */
@@ -441,6 +442,16 @@ static int check_nm(const struct model *m, const struct pruner *method,
     return 0;
 }
 
+static int restructure(struct sweep *w, const int32_t *ids)
+{
+    struct restructure_job job = {w->m, w->options, ids, w->n_windows, w->window};
+
+    if (reshape_check(w->m) != 0)
+        return -1;
+    model_set_activation(w->m, ACT_DENSE, 0);
+    return w->method->restructure(&job);
+}
+
 int sweep_prune(struct model *m, const struct pruner *method, const struct prune_options *o,
                 const int32_t *ids, size_t n_windows, size_t window, struct sweep_times *times)
 {
@@ -450,7 +461,9 @@ int sweep_prune(struct model *m, const struct pruner *method, const struct prune
     int rc;
 
     w.clock = start;
-    if (check_nm(m, method, o) != 0) {
+    if (method->restructure) {
+        rc = restructure(&w, ids);
+    } else if (check_nm(m, method, o) != 0) {
         rc = -1;
     } else if (!method->needs) {
         rc = without_data(&w);

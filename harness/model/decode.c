@@ -112,6 +112,8 @@ int decoder_open(struct decoder *d, const struct model *m, const struct decode_o
         return error("the %s backend does not decode", dev->ops->name);
     if (m->store)
         return error("decoding needs the weights on the device; these are in host memory");
+    if (m->reshaped) /* layers of different shapes, or without a part */
+        return error("decoding a model with parts removed is not there yet");
     d->m = m;
     d->o = *o;
     for (int g = 0; g < N_GROUPS && o->library; g++)
@@ -179,7 +181,7 @@ static void layer_step(struct decoder *d, size_t i)
 
     ops->rmsnorm(dev, d->in, d->x, l->norm1, m->config.eps, &l->rules[GROUP_QKV]);
     product(d, d->qkv, d->in, &w[GROUP_QKV], 0);
-    ops->attention(dev, d->attn, d->qkv, d->session.kv[i], m->shape, m->cos_sin,
+    ops->attention(dev, d->attn, d->qkv, d->session.kv[i], l->shape, m->cos_sin,
                    &d->cursor->position, d->o.max_positions, &l->rules[GROUP_O]);
     product(d, d->x, d->attn, &w[GROUP_O], 1);
     ops->rmsnorm(dev, d->in, d->x, l->norm2, m->config.eps, &l->rules[GROUP_GATE_UP]);

@@ -82,7 +82,7 @@ static int load_norms(const struct model *m, size_t layer)
     return load(m, name, m->layers[layer].norm2);
 }
 
-/* The four merged tensors of a layer, without memory. */
+/* The four merged tensors of a layer of the source, without memory. */
 static void layer_shape(struct layer *l, const struct model *m)
 {
     const struct llama_config *k = &m->config;
@@ -92,9 +92,24 @@ static void layer_shape(struct layer *l, const struct model *m)
     l->o = (struct tensor){NULL, m->dtype, k->hidden, q};
     l->gate_up = (struct tensor){NULL, m->dtype, 2 * k->intermediate, k->hidden};
     l->down = (struct tensor){NULL, m->dtype, k->hidden, k->intermediate};
+    l->shape = (struct attention_shape){k->n_heads, k->n_kv_heads, k->head_dim};
+    l->intermediate = k->intermediate;
 }
 
-static void merged_of(struct layer *l, struct tensor *all[4])
+void layer_lay_linears(struct layer *l)
+{
+    size_t kv = l->shape.n_kv_heads * l->shape.head_dim, q = l->qkv.rows - 2 * kv;
+
+    l->linears[LINEAR_Q].w = tensor_rows(l->qkv, 0, q);
+    l->linears[LINEAR_K].w = tensor_rows(l->qkv, q, kv);
+    l->linears[LINEAR_V].w = tensor_rows(l->qkv, q + kv, kv);
+    l->linears[LINEAR_O].w = l->o;
+    l->linears[LINEAR_GATE].w = tensor_rows(l->gate_up, 0, l->down.cols);
+    l->linears[LINEAR_UP].w = tensor_rows(l->gate_up, l->down.cols, l->down.cols);
+    l->linears[LINEAR_DOWN].w = l->down;
+}
+
+void layer_merged(struct layer *l, struct tensor *all[4])
 {
     all[0] = &l->qkv;
     all[1] = &l->o;
@@ -110,7 +125,7 @@ static size_t store_offset(const struct model *m, int i)
     size_t at = 0;
 
     layer_shape(&l, m);
-    merged_of(&l, all);
+    layer_merged(&l, all);
     for (int t = 0; t < i; t++)
         at += (tensor_nbytes(*all[t]) + 255) / 256 * 256;
     return at;
@@ -120,13 +135,10 @@ static size_t store_offset(const struct model *m, int i)
  * them. */
 static void layer_alloc(struct layer *l, const struct model *m, char *block)
 {
-    const struct llama_config *k = &m->config;
-    size_t q = k->n_heads * k->head_dim, kv = k->n_kv_heads * k->head_dim;
-    size_t inter = k->intermediate;
     struct tensor *all[4];
 
     layer_shape(l, m);
-    merged_of(l, all);
+    layer_merged(l, all);
     for (int i = 0; i < 4; i++)
         all[i]->data = block ? block + store_offset(m, i)
                              : m->dev->ops->alloc(m->dev, tensor_nbytes(*all[i]));
@@ -134,13 +146,7 @@ static void layer_alloc(struct layer *l, const struct model *m, char *block)
         l->linears[i].name = linear_facts[i].name;
         l->linears[i].group = linear_facts[i].group;
     }
-    l->linears[LINEAR_Q].w = tensor_rows(l->qkv, 0, q);
-    l->linears[LINEAR_K].w = tensor_rows(l->qkv, q, kv);
-    l->linears[LINEAR_V].w = tensor_rows(l->qkv, q + kv, kv);
-    l->linears[LINEAR_O].w = l->o;
-    l->linears[LINEAR_GATE].w = tensor_rows(l->gate_up, 0, inter);
-    l->linears[LINEAR_UP].w = tensor_rows(l->gate_up, inter, inter);
-    l->linears[LINEAR_DOWN].w = l->down;
+    layer_lay_linears(l);
     memset(l->rules, 0, sizeof(l->rules));
 }
 
@@ -148,9 +154,19 @@ static void layer_free_weights(struct layer *l, struct device *dev)
 {
     struct tensor *all[4];
 
-    merged_of(l, all);
+    layer_merged(l, all);
     for (int i = 0; i < 4; i++)
         device_tensor_free(dev, all[i]);
+}
+
+void layer_release(struct layer *l, struct device *dev)
+{
+    struct tensor *const rest[] = {&l->norm1,     &l->norm2,           &l->o_bias,
+                                   &l->down_bias, &l->attention_basis, &l->mlp_basis};
+
+    layer_free_weights(l, dev);
+    for (size_t i = 0; i < sizeof(rest) / sizeof(rest[0]); i++)
+        device_tensor_free(dev, rest[i]);
 }
 
 static void load_rope(struct model *m)
@@ -178,8 +194,13 @@ static int must_stream(const struct model *m)
 static int load_all(struct model *m)
 {
     struct device *dev = m->dev;
-    size_t h = m->config.hidden;
+    const struct llama_config *k = &m->config;
+    size_t h = k->hidden;
 
+    m->layers = xcalloc(k->n_layers, sizeof(*m->layers));
+    m->embed = device_tensor(dev, m->dtype, k->n_vocab, h);
+    m->norm = device_tensor(dev, DTYPE_F32, 1, h);
+    m->head = k->tied_head ? m->embed : device_tensor(dev, m->dtype, k->n_vocab, h);
     for (size_t i = 0; i < m->config.n_layers; i++) {
         struct layer *l = &m->layers[i];
 
@@ -202,16 +223,12 @@ int model_open_from(struct model *m, struct device *dev, const struct model_sour
 
     *m = (struct model){.dev = dev,
                         .config = *k,
+                        .source = *k,
                         .dtype = dtype,
                         .checkpoint = src->checkpoint,
                         .seed = src->seed};
-    m->shape = (struct attention_shape){k->n_heads, k->n_kv_heads, k->head_dim};
-    m->layers = xcalloc(k->n_layers, sizeof(*m->layers));
     if (residence == RESIDENCE_STREAM || (residence == RESIDENCE_AUTO && must_stream(m)))
         m->store = layer_store_open(dev, k->n_layers, store_offset(m, 4));
-    m->embed = device_tensor(dev, dtype, k->n_vocab, k->hidden);
-    m->norm = device_tensor(dev, DTYPE_F32, 1, k->hidden);
-    m->head = k->tied_head ? m->embed : device_tensor(dev, dtype, k->n_vocab, k->hidden);
     m->n_act_zero = dev->ops->alloc(dev, sizeof(*m->n_act_zero));
     dev->ops->zero(dev, m->n_act_zero, sizeof(*m->n_act_zero));
     load_rope(m);
@@ -228,22 +245,30 @@ int model_open(struct model *m, struct device *dev, const struct checkpoint *c, 
     return model_open_from(m, dev, &src, dtype, RESIDENCE_AUTO);
 }
 
-void model_close(struct model *m)
+/* Everything that load_all made. */
+static void unload(struct model *m)
 {
-    if (!m->dev)
-        return;
     for (size_t i = 0; i < m->config.n_layers; i++) {
-        if (!m->store)
-            layer_free_weights(&m->layers[i], m->dev);
-        device_tensor_free(m->dev, &m->layers[i].norm1);
-        device_tensor_free(m->dev, &m->layers[i].norm2);
+        struct tensor *all[4];
+
+        layer_merged(&m->layers[i], all);
+        for (int t = 0; t < 4 && m->store; t++)
+            all[t]->data = NULL; /* the store's */
+        layer_release(&m->layers[i], m->dev);
     }
-    layer_store_close(m->store);
     free(m->layers);
     if (m->head.data != m->embed.data)
         device_tensor_free(m->dev, &m->head);
     device_tensor_free(m->dev, &m->embed);
     device_tensor_free(m->dev, &m->norm);
+}
+
+void model_close(struct model *m)
+{
+    if (!m->dev)
+        return;
+    unload(m);
+    layer_store_close(m->store);
     device_tensor_free(m->dev, &m->cos_sin);
     m->dev->ops->free(m->dev, m->n_act_zero);
     *m = (struct model){0};
@@ -264,6 +289,12 @@ void model_layer_changed(const struct model *m, size_t i)
 
 int model_restore(struct model *m)
 {
+    if (m->reshaped) {
+        unload(m);
+        m->config = m->source;
+        m->reshaped = 0;
+        return load_all(m);
+    }
     for (size_t i = 0; i < m->config.n_layers; i++)
         if (load_linears(m, i) != 0)
             return -1;
@@ -286,8 +317,8 @@ void layer_copy(struct layer *copy, const struct model *m, size_t layer)
     layer_alloc(copy, m, NULL);
     copy->norm1 = from.norm1;
     copy->norm2 = from.norm2;
-    merged_of(&from, src);
-    merged_of(copy, dst);
+    layer_merged(&from, src);
+    layer_merged(copy, dst);
     for (int i = 0; i < 4; i++)
         m->dev->ops->copy(m->dev, dst[i]->data, src[i]->data, tensor_nbytes(*src[i]));
 }
@@ -299,15 +330,41 @@ void layer_copy_free(struct layer *copy, const struct model *m)
 
 size_t linear_zeros(const struct model *m, size_t layer, int linear)
 {
-    return m->dev->ops->count_zeros(m->dev, model_layer(m, layer)->linears[linear].w);
+    struct tensor w = model_layer(m, layer)->linears[linear].w;
+
+    return tensor_numel(w) ? m->dev->ops->count_zeros(m->dev, w) : 0;
+}
+
+size_t model_n_linear_left(const struct model *m)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < m->config.n_layers; i++) {
+        for (int l = 0; l < N_LINEARS; l++)
+            n += tensor_numel(m->layers[i].linears[l].w) - linear_zeros(m, i, l);
+        n += tensor_numel(m->layers[i].attention_basis) + tensor_numel(m->layers[i].mlp_basis);
+    }
+    return n;
+}
+
+size_t model_n_params_left(const struct model *m)
+{
+    size_t n = model_n_linear_left(m) + tensor_numel(m->embed) + tensor_numel(m->norm);
+
+    if (m->head.data != m->embed.data)
+        n += tensor_numel(m->head);
+    for (size_t i = 0; i < m->config.n_layers; i++) {
+        const struct layer *l = &m->layers[i];
+
+        n += tensor_numel(l->norm1) + tensor_numel(l->norm2) + tensor_numel(l->o_bias) +
+             tensor_numel(l->down_bias);
+    }
+    return n;
 }
 
 double model_zero_share(const struct model *m)
 {
-    size_t n = 0;
+    double n = (double)config_n_linear_params(&m->source);
 
-    for (size_t i = 0; i < m->config.n_layers; i++)
-        for (int l = 0; l < N_LINEARS; l++)
-            n += linear_zeros(m, i, l);
-    return (double)n / (double)config_n_linear_params(&m->config);
+    return (n - (double)model_n_linear_left(m)) / n;
 }

@@ -1,5 +1,6 @@
 /* A LLaMA model on a device. Weights are pruned in place, in the device's memory; the checkpoint's
- * files are never written. */
+ * files are never written. Layers may have become smaller than the checkpoint's (reshape.h): what
+ * runs a layer goes by the layer's own sizes. */
 #ifndef DUO_MODEL_MODEL_H
 #define DUO_MODEL_MODEL_H
 
@@ -19,24 +20,45 @@ struct linear {
     struct tensor w;
 };
 
+/* Parts that a layer may lack have data NULL and cost nothing. */
 struct layer {
-    struct tensor norm1, norm2; /* 1 x h, f32 */
-    struct tensor qkv;          /* (nh + 2 nkv) d x h: rows of q, k, v */
-    struct tensor o;            /* h x nh d */
-    struct tensor gate_up;      /* 2m x h: rows of gate, up */
-    struct tensor down;         /* h x m */
+    struct attention_shape shape; /* of this layer; n_heads 0: no attention: no norm1, qkv, o */
+    size_t intermediate;          /* m of this layer; 0: no MLP: no norm2, gate_up, down */
+    struct tensor norm1, norm2;   /* 1 x h, f32 */
+    struct tensor qkv;            /* (nh + 2 nkv) d x h: rows of q, k, v */
+    struct tensor o;              /* h x nh d */
+    struct tensor gate_up;        /* 2m x h: rows of gate, up */
+    struct tensor down;           /* h x m */
     struct linear linears[N_LINEARS];
     struct act_rule rules[N_GROUPS]; /* what happens to the input of each group */
+    /* Optional. Added to the residual stream with the outputs of o and down: 1 x h, f32. */
+    struct tensor o_bias, down_bias;
+    /* Optional. Change of the residual stream's basis before the outputs of o and down are added: h
+     * x h of the weights' type, x <- x basis^T. */
+    struct tensor attention_basis, mlp_basis;
 };
+
+static inline int layer_has_attention(const struct layer *l)
+{
+    return l->shape.n_heads > 0;
+}
+
+static inline int layer_has_mlp(const struct layer *l)
+{
+    return l->intermediate > 0;
+}
 
 struct model {
     struct device *dev;
+    /* As it runs: n_layers, hidden and eps may differ from the source's; n_heads, n_kv_heads and
+     * intermediate are the source's, no layer is larger. */
     struct llama_config config;
-    struct attention_shape shape;
+    struct llama_config source; /* as loaded */
+    int reshaped;               /* is anything but values different from the source */
     enum dtype dtype;
     struct layer *layers;
     struct tensor embed;   /* V x h */
-    struct tensor head;    /* V x h; the same memory as embed if tied */
+    struct tensor head;    /* V x h; the same memory as embed if tied (and not rotated) */
     struct tensor norm;    /* 1 x h, f32 */
     struct tensor cos_sin; /* max_positions x d, f32 */
     uint64_t *n_act_zero;  /* device counter of zeros in the linears' inputs */
@@ -71,18 +93,32 @@ void model_close(struct model *m);
 const struct layer *model_layer(const struct model *m, size_t i);
 void model_layer_changed(const struct model *m, size_t i);
 
-/* Puts the source's decoder weights back: undoes pruning. */
+/* Puts the source's weights and shapes back: undoes pruning. Rules become dense if it was reshaped. */
 int model_restore(struct model *m);
 
 /* The same rule for every linear's input; ACT_DENSE turns sparsity off. */
 void model_set_activation(struct model *m, enum act_kind kind, double sparsity);
 
-/* A dense copy of one layer's weights, sharing the norms, with dense rules. */
+/* A dense copy of one layer's weights, sharing the norms, with dense rules; not if reshaped. */
 void layer_copy(struct layer *copy, const struct model *m, size_t layer);
 void layer_copy_free(struct layer *copy, const struct model *m);
 
-/* Zeros among the decoder's linears: of one, and of all as a share of config_n_linear_params. */
+/* The four merged tensors of a layer: qkv, o, gate_up, down. */
+void layer_merged(struct layer *l, struct tensor *all[4]);
+/* Lays the seven linears over them, after their sizes or places changed. */
+void layer_lay_linears(struct layer *l);
+/* Frees all of a layer's tensors. */
+void layer_release(struct layer *l, struct device *dev);
+
+/* Zeros in one linear. */
 size_t linear_zeros(const struct model *m, size_t layer, int linear);
+
+/* Parameters of the decoder's linears (changes of basis included) that are there and not zero, and
+ * all parameters but for zeros in the linears. */
+size_t model_n_linear_left(const struct model *m);
+size_t model_n_params_left(const struct model *m);
+
+/* Share of the source's linear parameters that are zero or gone. */
 double model_zero_share(const struct model *m);
 
 #endif

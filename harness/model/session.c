@@ -38,12 +38,13 @@ void session_open(struct session *s, const struct model *m, size_t max_rows, siz
 {
     struct device *dev = m->dev;
     struct sizes z = sizes_of(m);
-    size_t n_kv = cached ? m->config.n_layers : 1, page = KV_PAGE * z.kv * z.e;
+    size_t page = KV_PAGE * z.kv * z.e;
 
     *s = (struct session){.m = m, .max_rows = max_rows, .n_pages = n_pages, .cached = cached};
     s->max_picked = picked_rows(max_rows);
-    s->kv = xcalloc(n_kv, sizeof(*s->kv));
-    for (size_t i = 0; i < n_kv; i++) {
+    s->n_kv = cached ? m->config.n_layers : 1;
+    s->kv = xcalloc(s->n_kv, sizeof(*s->kv));
+    for (size_t i = 0; i < s->n_kv; i++) {
         s->kv[i].k = dev->ops->alloc(dev, n_pages * page);
         s->kv[i].v = dev->ops->alloc(dev, n_pages * page);
     }
@@ -66,7 +67,7 @@ void session_close(struct session *s)
 
     if (!dev)
         return;
-    for (size_t i = 0; i < (s->cached ? s->m->config.n_layers : 1); i++) {
+    for (size_t i = 0; i < s->n_kv; i++) {
         dev->ops->free(dev, s->kv[i].k);
         dev->ops->free(dev, s->kv[i].v);
     }
@@ -85,10 +86,18 @@ void session_close(struct session *s)
     *s = (struct session){0};
 }
 
-/* The first rows of t, as many as the batch has. */
-static struct tensor rows_of(const struct session *s, struct tensor t)
+/* As many rows of t as the batch has, of `cols` columns: t has room for the widest layer. */
+static struct tensor rows_of(const struct session *s, struct tensor t, size_t cols)
 {
-    return tensor_rows(t, 0, s->batch.layout.n_rows);
+    t.rows = s->batch.layout.n_rows;
+    t.cols = cols;
+    return t;
+}
+
+/* The model may have become narrower since the session was opened. */
+static void fit_width(struct session *s)
+{
+    s->x.cols = s->in.cols = s->picked.cols = s->final.cols = s->m->config.hidden;
 }
 
 void session_embed(struct session *s, struct tensor x)
@@ -107,11 +116,11 @@ void layer_attention(struct session *s, const struct layer *l, size_t index, str
 {
     struct device *dev = s->m->dev;
     struct kv_layer kv = s->kv[s->cached ? index : 0];
-    struct tensor qkv = rows_of(s, s->qkv);
+    struct tensor qkv = rows_of(s, s->qkv, l->qkv.rows);
 
     dev->ops->linear(dev, qkv, in, l->qkv, 0);
-    dev->ops->kv_write(dev, kv, qkv, s->m->shape, s->m->cos_sin, &s->batch.layout);
-    dev->ops->attention(dev, attn, qkv, kv, s->m->shape, s->m->cos_sin, &s->batch.layout,
+    dev->ops->kv_write(dev, kv, qkv, l->shape, s->m->cos_sin, &s->batch.layout);
+    dev->ops->attention(dev, attn, qkv, kv, l->shape, s->m->cos_sin, &s->batch.layout,
                         &l->rules[GROUP_O]);
 }
 
@@ -124,7 +133,7 @@ void layer_mlp_hidden(struct session *s, const struct layer *l, struct tensor in
                       struct tensor act)
 {
     struct device *dev = s->m->dev;
-    struct tensor gate_up = rows_of(s, s->gate_up);
+    struct tensor gate_up = rows_of(s, s->gate_up, l->gate_up.rows);
 
     dev->ops->linear(dev, gate_up, in, l->gate_up, 0);
     dev->ops->silu_mul(dev, act, gate_up, &l->rules[GROUP_DOWN]);
@@ -135,30 +144,75 @@ void layer_add(struct session *s, struct tensor x, struct tensor in, struct tens
     s->m->dev->ops->linear(s->m->dev, x, in, w, 1);
 }
 
-void session_forward(struct session *s)
+/* x <- x basis^T, by way of `in` in the weights' type. */
+static void change_basis(struct session *s, struct tensor x, struct tensor in, struct tensor basis)
 {
-    struct tensor x, in, attn, act;
+    if (!basis.data)
+        return;
+    s->m->dev->ops->convert(s->m->dev, in, x);
+    s->m->dev->ops->linear(s->m->dev, x, in, basis, 0);
+}
 
+static void add_bias(struct session *s, struct tensor x, struct tensor bias)
+{
+    if (bias.data)
+        s->m->dev->ops->add_row(s->m->dev, x, bias);
+}
+
+static void attention_block(struct session *s, const struct layer *l, size_t index, struct tensor x)
+{
+    struct tensor in = rows_of(s, s->in, x.cols), attn = rows_of(s, s->attn, l->o.cols);
+
+    if (layer_has_attention(l)) {
+        layer_attention_input(s, l, x, in);
+        layer_attention(s, l, index, in, attn);
+        change_basis(s, x, in, l->attention_basis);
+        layer_add(s, x, attn, l->o);
+    }
+    add_bias(s, x, l->o_bias);
+}
+
+static void mlp_block(struct session *s, const struct layer *l, struct tensor x)
+{
+    struct tensor in = rows_of(s, s->in, x.cols), act = rows_of(s, s->act, l->down.cols);
+
+    if (layer_has_mlp(l)) {
+        layer_mlp_input(s, l, x, in);
+        layer_mlp_hidden(s, l, in, act);
+        change_basis(s, x, in, l->mlp_basis);
+        layer_add(s, x, act, l->down);
+    }
+    add_bias(s, x, l->down_bias);
+}
+
+void session_layers(struct session *s, struct tensor x, size_t first)
+{
+    for (size_t i = first; i < s->m->config.n_layers; i++) {
+        const struct layer *l = model_layer(s->m, i);
+
+        attention_block(s, l, i, x);
+        mlp_block(s, l, x);
+    }
+}
+
+void session_begin(struct session *s)
+{
     if (batch_n_rows(&s->batch) > s->max_rows || s->batch.n_pages > s->n_pages)
         die("batch of %zu rows and %zu pages in a session of %zu and %zu", batch_n_rows(&s->batch),
             s->batch.n_pages, s->max_rows, s->n_pages);
     batch_upload(&s->batch, s->m->dev);
-    s->n_rows_run += batch_n_rows(&s->batch);
-    x = rows_of(s, s->x);
-    in = rows_of(s, s->in);
-    attn = rows_of(s, s->attn);
-    act = rows_of(s, s->act);
-    session_embed(s, x);
-    for (size_t i = 0; i < s->m->config.n_layers; i++) {
-        const struct layer *l = model_layer(s->m, i);
+    fit_width(s);
+}
 
-        layer_attention_input(s, l, x, in);
-        layer_attention(s, l, i, in, attn);
-        layer_add(s, x, attn, l->o);
-        layer_mlp_input(s, l, x, in);
-        layer_mlp_hidden(s, l, in, act);
-        layer_add(s, x, act, l->down);
-    }
+void session_forward(struct session *s)
+{
+    struct tensor x;
+
+    session_begin(s);
+    s->n_rows_run += batch_n_rows(&s->batch);
+    x = rows_of(s, s->x, s->x.cols);
+    session_embed(s, x);
+    session_layers(s, x, 0);
 }
 
 /* final[0 .. n) = norm(x[rows]); rows: on the device. */

@@ -9,7 +9,8 @@ struct session {
     const struct model *m;
     size_t max_rows, n_pages;
     int cached;              /* keys and values of all layers stay (decoding) */
-    struct kv_layer *kv;     /* n_layers of them, or 1 that every layer uses in turn */
+    struct kv_layer *kv;     /* n_kv of them: one a layer, or 1 that every layer uses in turn */
+    size_t n_kv;
     struct tensor x;         /* max_rows x h, f32: the residual stream */
     struct tensor in;        /* max_rows x h: input of qkv and gate_up */
     struct tensor qkv, attn; /* max_rows x (nh + 2 nkv) d, x nh d */
@@ -24,7 +25,8 @@ struct session {
 };
 
 /* Memory for batches of up to max_rows tokens over n_pages pages. cached: 1 to keep every layer's
- * keys and values between batches. Dies without memory. */
+ * keys and values between batches. The model may become smaller while the session is open, and be
+ * restored to what it was, but not grow. Dies without memory. */
 void session_open(struct session *s, const struct model *m, size_t max_rows, size_t n_pages,
                   int cached);
 void session_close(struct session *s);
@@ -34,6 +36,11 @@ size_t session_nbytes(const struct model *m, size_t max_rows, size_t n_pages, in
 
 /* Uploads s->batch and runs it through all layers; s->x then holds the last layer's output. */
 void session_forward(struct session *s);
+
+/* The two halves of session_forward: uploads s->batch; runs x, residual streams of its rows,
+ * through the layers from `first` on. */
+void session_begin(struct session *s);
+void session_layers(struct session *s, struct tensor x, size_t first);
 
 /* After session_forward: for each of n rows of the batch, the log-probability of target[i] as the
  * next token and whether it is the arg-max. Host arrays. In two halves: between begin and end the

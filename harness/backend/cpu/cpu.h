@@ -28,6 +28,7 @@ void cpu_embed(struct device *, struct tensor, struct tensor, const int32_t *);
 void cpu_rmsnorm(struct device *, struct tensor, struct tensor, struct tensor, float,
                  const struct act_rule *);
 void cpu_linear(struct device *, struct tensor, struct tensor, struct tensor, int);
+void cpu_add_row(struct device *, struct tensor, struct tensor);
 void cpu_gather(struct device *, struct tensor, struct tensor, const int32_t *);
 void cpu_kv_write(struct device *, struct kv_layer, struct tensor, struct attention_shape,
                   struct tensor, const struct batch_layout *);
@@ -44,12 +45,14 @@ void cpu_gram(struct device *, struct tensor, struct tensor);
 void cpu_mirror(struct device *, struct tensor);
 void cpu_cross(struct device *, struct tensor, struct tensor, struct tensor);
 void cpu_sum_squares(struct device *, struct tensor, struct tensor);
+void cpu_row_cosine(struct device *, double *, struct tensor, struct tensor);
 void cpu_subtract(struct device *, struct tensor, struct tensor, struct tensor);
 void cpu_scale(struct device *, struct tensor, float);
 void cpu_get_diagonal(struct device *, struct tensor, struct tensor);
 void cpu_add_diagonal(struct device *, struct tensor, const float *);
 void cpu_permute(struct device *, struct tensor, struct tensor, const int32_t *, const int32_t *);
 int cpu_inverse_factor(struct device *, struct tensor, struct tensor);
+int cpu_eigen(struct device *, struct tensor, struct tensor, struct tensor);
 void cpu_multiply(struct device *, struct tensor, struct tensor, struct tensor, int);
 void cpu_strict_upper(struct device *, struct tensor, float);
 void cpu_upper_row_squares(struct device *, struct tensor, struct tensor);

@@ -1,13 +1,17 @@
-/* Square matrices of the layer problem: factor of the inverse, diagonals, triangles. */
+/* Square matrices: factor of the inverse, eigenvectors, diagonals, triangles. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "harness/base/error.h"
 #include "harness/backend/cpu/cpu.h"
 
-/* LAPACK's Cholesky factor and triangular inverse, as OpenBLAS exports them. */
+/* LAPACK's Cholesky factor, triangular inverse and symmetric eigen-problem, as OpenBLAS exports
+ * them. */
 extern void dpotrf_(const char *uplo, const int *n, double *a, const int *lda, int *info);
 extern void dtrtri_(const char *uplo, const char *diag, const int *n, double *a, const int *lda,
+                    int *info);
+extern void dsyevd_(const char *jobz, const char *uplo, const int *n, double *a, const int *lda,
+                    double *w, double *work, const int *lwork, int *iwork, const int *liwork,
                     int *info);
 
 /* With J the reversal of order, J H J = L L^T gives H = R R^T for the upper triangular R = J L J,
@@ -35,6 +39,35 @@ int cpu_inverse_factor(struct device *dev, struct tensor u, struct tensor h)
         for (size_t j = 0; j < k; j++)
             ud[i * k + j] = j < i ? 0 : (float)a[(k - 1 - j) * k + (k - 1 - i)];
     free(a);
+    return info;
+}
+
+/* LAPACK gives eigenvectors as columns, column-major and ascending: our rows from the last one. */
+int cpu_eigen(struct device *dev, struct tensor v, struct tensor values, struct tensor h)
+{
+    size_t k = h.rows;
+    double *a = xmalloc(k * k * sizeof(*a)), *w = xmalloc(k * sizeof(*w)), *work, need;
+    int n = (int)k, info, lwork = -1, liwork = -1, *iwork, ineed;
+    char vectors = 'V', upper = 'U';
+
+    (void)dev;
+    for (size_t i = 0; i < k * k; i++)
+        a[i] = ((const float *)h.data)[i];
+    dsyevd_(&vectors, &upper, &n, a, &n, w, &need, &lwork, &ineed, &liwork, &info);
+    lwork = (int)need;
+    liwork = ineed;
+    work = xmalloc((size_t)lwork * sizeof(*work));
+    iwork = xmalloc((size_t)liwork * sizeof(*iwork));
+    dsyevd_(&vectors, &upper, &n, a, &n, w, work, &lwork, iwork, &liwork, &info);
+    for (size_t i = 0; info == 0 && i < k; i++) {
+        ((float *)values.data)[i] = (float)w[k - 1 - i];
+        for (size_t j = 0; j < k; j++)
+            ((float *)v.data)[i * k + j] = (float)a[(k - 1 - i) * k + j];
+    }
+    free(work);
+    free(iwork);
+    free(a);
+    free(w);
     return info;
 }
 

@@ -35,6 +35,7 @@ void cuda_embed(struct device *, struct tensor, struct tensor, const int32_t *);
 void cuda_rmsnorm(struct device *, struct tensor, struct tensor, struct tensor, float,
                   const struct act_rule *);
 void cuda_linear(struct device *, struct tensor, struct tensor, struct tensor, int);
+void cuda_add_row(struct device *, struct tensor, struct tensor);
 void cuda_gather(struct device *, struct tensor, struct tensor, const int32_t *);
 void cuda_kv_write(struct device *, struct kv_layer, struct tensor, struct attention_shape,
                    struct tensor, const struct batch_layout *);
@@ -51,12 +52,14 @@ void cuda_gram(struct device *, struct tensor, struct tensor);
 void cuda_mirror(struct device *, struct tensor);
 void cuda_cross(struct device *, struct tensor, struct tensor, struct tensor);
 void cuda_sum_squares(struct device *, struct tensor, struct tensor);
+void cuda_row_cosine(struct device *, double *, struct tensor, struct tensor);
 void cuda_subtract(struct device *, struct tensor, struct tensor, struct tensor);
 void cuda_scale(struct device *, struct tensor, float);
 void cuda_get_diagonal(struct device *, struct tensor, struct tensor);
 void cuda_add_diagonal(struct device *, struct tensor, const float *);
 void cuda_permute(struct device *, struct tensor, struct tensor, const int32_t *, const int32_t *);
 int cuda_inverse_factor(struct device *, struct tensor, struct tensor);
+int cuda_eigen(struct device *, struct tensor, struct tensor, struct tensor);
 void cuda_multiply(struct device *, struct tensor, struct tensor, struct tensor, int);
 void cuda_strict_upper(struct device *, struct tensor, float);
 void cuda_upper_row_squares(struct device *, struct tensor, struct tensor);

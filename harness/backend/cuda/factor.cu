@@ -1,4 +1,4 @@
-/* The factor of the inverse: the only file that sees cuSOLVER.
+/* The factor of the inverse, and eigenvectors: the only file that sees cuSOLVER.
  *
  * With J the reversal of order, J H J = R^T R (R upper triangular, column-major) gives
  * U = J R^-T J, so that H^-1 = U^T U; read row by row from its end, the memory of R^-1
@@ -103,5 +103,52 @@ int cuda_inverse_factor(struct device *dev, struct tensor u, struct tensor h)
         cuda_free(dev, x);
     }
     cuda_free(dev, r);
+    return info;
+}
+
+/* a (n, f64) = h (n, f32) */
+static __global__ void widen(double *a, const float *h, size_t n)
+{
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n;
+         i += (size_t)gridDim.x * blockDim.x)
+        a[i] = h[i];
+}
+
+/* v, a: k x k, values, w: k; rows from the last one */
+static __global__ void reverse_rows(float *v, float *values, const double *a, const double *w,
+                                    size_t k)
+{
+    size_t i = blockIdx.x;
+
+    for (size_t j = threadIdx.x; j < k; j += blockDim.x)
+        v[i * k + j] = (float)a[(k - 1 - i) * k + j];
+    if (threadIdx.x == 0)
+        values[i] = (float)w[k - 1 - i];
+}
+
+/* As on the CPU: columns of a column-major matrix, ascending, are rows from the last one. */
+int cuda_eigen(struct device *dev, struct tensor v, struct tensor values, struct tensor h)
+{
+    cusolverDnHandle_t handle = cuda_dev(dev)->solver->handle;
+    size_t k = h.rows;
+    double *a = (double *)cuda_alloc(dev, k * k * sizeof(*a)), *work;
+    double *w = (double *)cuda_alloc(dev, k * sizeof(*w));
+    int n = 0, info = 0, *d_info = (int *)cuda_alloc(dev, sizeof(*d_info));
+
+    widen<<<grid_for(dev, k * k, THREADS), THREADS, 0, stream_of(dev)>>>(a, (const float *)h.data,
+                                                                         k * k);
+    CUSOLVER(cusolverDnDsyevd_bufferSize(handle, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER,
+                                         (int)k, a, (int)k, w, &n));
+    work = (double *)cuda_alloc(dev, (size_t)n * sizeof(*work));
+    CUSOLVER(cusolverDnDsyevd(handle, CUSOLVER_EIG_MODE_VECTOR, CUBLAS_FILL_MODE_UPPER, (int)k, a,
+                              (int)k, w, work, n, d_info));
+    cuda_download(dev, &info, d_info, sizeof(info));
+    reverse_rows<<<(unsigned)k, THREADS, 0, stream_of(dev)>>>((float *)v.data, (float *)values.data,
+                                                              a, w, k);
+    LAUNCHED("eigen");
+    cuda_free(dev, work);
+    cuda_free(dev, d_info);
+    cuda_free(dev, w);
+    cuda_free(dev, a);
     return info;
 }
