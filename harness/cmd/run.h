@@ -22,6 +22,8 @@ struct run {
     struct tokenizer *tokenizer;
     struct model model;
     int pruned; /* the model's weights are not the checkpoint's */
+    const struct cell *weights_of; /* the cell whose weights they are; NULL: unknown */
+    const struct cell *failed;     /* the last cell that could not be pruned */
     struct calib calib;
     struct prepared tasks[MAX_LIST];
     struct cell cells[MAX_LIST * MAX_LIST];
@@ -45,6 +47,14 @@ void run_close(struct run *r);
 /* Prunes, scores and adds the cell's records; after the baseline, also compared with it. 0 or
  * error(). */
 int run_cell(struct run *r, size_t cell);
+
+/* Runs all cells, those on the same weights one after another. A cell that fails leaves no records,
+ * its error is printed, and the others go on; only without the baseline nothing does. The records
+ * are in the order of the cells. 0, or -1 where some failed, which then are named once more. */
+int run_cells(struct run *r);
+
+/* Would pruning for a and for b, in one run, give the same weights? */
+int run_same_weights(const struct cell *a, const struct cell *b);
 
 /* What the options and the cell say to the pruner. */
 struct prune_options run_prune_options(const struct run *r, const struct cell *c);

@@ -39,6 +39,13 @@ static int prune(struct run *r, const struct cell *c)
     struct prune_options p = run_prune_options(r, c);
     struct sweep_times t;
 
+    if (r->weights_of && run_same_weights(r->weights_of, c))
+        return 0;
+    if (r->failed && run_same_weights(r->failed, c))
+        return error("%s w%g: not pruned again, for the same failed before", c->method->name,
+                     c->sparsity);
+    r->weights_of = NULL;
+    r->failed = c; /* until all went well */
     if (r->pruned && model_restore(&r->model) != 0)
         return -1;
     r->pruned = c->method->takes != 0;
@@ -60,6 +67,8 @@ static int prune(struct run *r, const struct cell *c)
         else
             print_layer_zeros(r);
     }
+    r->weights_of = c;
+    r->failed = NULL;
     return 0;
 }
 
