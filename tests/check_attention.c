@@ -19,7 +19,7 @@ static void attention_case(enum dtype t, struct attention_shape sh, double scale
     size_t w = sh.n_heads * sh.head_dim, cols = w + 2 * sh.n_kv_heads * sh.head_dim;
     size_t n = b.b.n_rows * w;
     float *qkv = random_floats(&rng, b.b.n_rows * cols, scale), *got, *want, *sparse;
-    struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5};
     double tol = (2.5 * rounding(t) + 1e-5) * 4 * scale;
 
     round_to(qkv, b.b.n_rows * cols, t);

@@ -167,7 +167,7 @@ static double bench_attention(const char *what, struct attention_shape sh, size_
 /* dense[0], sparse[0] += seconds of the operation without and with 50 % top-k */
 static void bench_rows(double *dense, double *sparse)
 {
-    struct act_rule rule = {ACT_TOPK, 0.5, 0, dev->ops->alloc(dev, 8)};
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5, .n_zero = dev->ops->alloc(dev, 8)};
     struct tensor x = random_tensor(DTYPE_F32, T, H, 1), w = random_tensor(DTYPE_F16, 1, H, 1);
     struct tensor h = random_tensor(DTYPE_F16, T, H, 1), gu = random_tensor(DTYPE_F16, T, 2 * M, 2);
     struct tensor a = device_tensor(dev, DTYPE_F16, T, M);

@@ -153,7 +153,7 @@ static void expect_rule(const float *sparse, float *y, size_t rows, size_t n, en
 
 static void sparsify_case(enum dtype t, size_t rows, size_t n, enum act_kind kind, double s)
 {
-    struct act_rule rule = {kind, s, 0.75f, counter()};
+    struct act_rule rule = {.kind = kind, .sparsity = s, .threshold = 0.75f, .n_zero = counter()};
     float *x = odd_rows(&rng, rows, n, huge_of(t), tiny_of(t)), *got;
     struct tensor a = put(dev, t, rows, n, x), o = poison(dev, t, rows, n);
 
@@ -189,7 +189,7 @@ static void rmsnorm_case(enum dtype t, size_t rows, size_t n)
           *sparse;
     struct tensor a = put(dev, DTYPE_F32, rows, n, x), g = put(dev, t, 1, n, w);
     struct tensor o = poison(dev, t, rows, n), ra, rg, ro;
-    struct act_rule rule = {ACT_TOPK, 0.5, 0, counter()};
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5, .n_zero = counter()};
 
     round_to(w, n, t);
     ra = put(ref, DTYPE_F32, rows, n, x);
@@ -234,7 +234,7 @@ static void silu_case(enum dtype t, size_t rows, size_t m)
 {
     float *x = odd_rows(&rng, rows, 2 * m, t == DTYPE_F16 ? 15 : 25, tiny_of(t)), *got, *sparse;
     struct tensor a = put(dev, t, rows, 2 * m, x), o = poison(dev, t, rows, m), ra, ro;
-    struct act_rule rule = {ACT_TOPK, 0.5, 0, counter()};
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5, .n_zero = counter()};
 
     round_to(x, rows * 2 * m, t);
     ra = put(ref, DTYPE_F32, rows, 2 * m, x);

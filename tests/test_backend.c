@@ -76,7 +76,7 @@ static void test_embed_and_gather(void)
 static void check_sparsify(size_t rows, size_t n, enum act_kind kind, double s)
 {
     uint64_t zeros = 5, want_zeros = 5;
-    struct act_rule rule = {kind, s, 0.75f, &zeros};
+    struct act_rule rule = {.kind = kind, .sparsity = s, .threshold = 0.75f, .n_zero = &zeros};
     float *x = odd_rows(&rng, rows, n, 1e15f, 1e-15f);
     struct tensor in = up(rows, n, x), out = poison(dev, DTYPE_F32, rows, n);
 
@@ -108,7 +108,7 @@ static void check_rmsnorm(size_t rows, size_t n)
     float *x = odd_rows(&rng, rows, n, 1e15f, 1e-15f), *w = random_floats(&rng, n, 1),
           *want = xmalloc(rows * n * 4);
     struct tensor in = up(rows, n, x), wt = up(1, n, w), out = poison(dev, DTYPE_F32, rows, n);
-    struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5};
 
     for (size_t r = 0; r < rows; r++) {
         double ss = 0;
@@ -144,7 +144,7 @@ static void check_silu_mul(size_t rows, size_t m)
 {
     float *x = odd_rows(&rng, rows, 2 * m, 1e15f, 1e-15f), *want = xmalloc(rows * m * 4);
     struct tensor in = up(rows, 2 * m, x), out = poison(dev, DTYPE_F32, rows, m);
-    struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5};
 
     for (size_t r = 0; r < rows; r++)
         for (size_t j = 0; j < m; j++) {
@@ -302,7 +302,7 @@ static void check_attention(struct attention_shape sh, double scale)
     float *qkv = random_floats(&rng, t.b.n_rows * cols, scale);
     float *got = run_attention(dev, &t, DTYPE_F32, sh, NULL, qkv, NULL);
     float *want = textbook_attention(&t, segments, sh, qkv);
-    struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5};
     float *sparse = run_attention(dev, &t, DTYPE_F32, sh, NULL, qkv, &rule);
 
     CHECK(misfit(got, want, n_out, 0, 4e-6 * scale * (1 + scale * scale)) <= 1);

@@ -53,13 +53,15 @@ enum act_kind {
     ACT_DENSE,
     ACT_TOPK,      /* keep |x_j| >= the (floor(n * sparsity))-th smallest of |x|, ties kept */
     ACT_THRESHOLD, /* keep |x_j| >= threshold (TEAL) */
+    ACT_WINA,      /* as ACT_TOPK, of the scores |x_j| gate_j in float32 instead of |x_j| */
 };
 
 struct act_rule {
     enum act_kind kind;
-    double sparsity;    /* ACT_TOPK: share of channels to drop, 0 <= s < 1 */
+    double sparsity;    /* share of channels to drop, 0 <= s < 1; ACT_THRESHOLD: about */
     float threshold;    /* ACT_THRESHOLD */
     uint64_t *n_zero;   /* device counter of zeros in the outputs, or NULL: not counted */
+    const float *gate;  /* ACT_WINA: one factor >= 0 per channel, on the device */
 };
 
 /* How one column of W is treated by the block walk; see obs_prune. */

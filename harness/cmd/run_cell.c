@@ -72,21 +72,29 @@ static int prune(struct run *r, const struct cell *c)
     return 0;
 }
 
-/* Share of zeros among the inputs of the linears since the counter was set to 0. */
+/* Share of the linears' weights that met a zero input since the counters were set to 0: the mean
+ * over the groups' shares of zero inputs, each weighed by its weights. */
 static double act_zeros(const struct run *r)
 {
     const struct model *m = &r->model;
-    size_t width = 0; /* of all layers together */
-    uint64_t n_zero;
+    uint64_t n_zero[N_GROUPS];
+    double sum = 0, n_weights = 0;
 
-    for (size_t i = 0; i < m->config.n_layers; i++) {
-        const struct layer *l = &m->layers[i];
+    r->dev->ops->download(r->dev, n_zero, m->n_act_zero, sizeof(n_zero));
+    for (int g = 0; g < N_GROUPS; g++) {
+        size_t width = 0, weights = 0; /* of all layers together */
 
-        width += layer_has_attention(l) ? m->config.hidden + l->o.cols : 0;
-        width += layer_has_mlp(l) ? m->config.hidden + l->down.cols : 0;
+        for (size_t i = 0; i < m->config.n_layers; i++) {
+            struct tensor w = layer_group(&m->layers[i], (enum group)g);
+
+            width += w.data ? w.cols : 0;
+            weights += w.data ? tensor_numel(w) : 0;
+        }
+        if (width)
+            sum += (double)n_zero[g] / (double)(r->session.n_rows_run * width) * (double)weights;
+        n_weights += (double)weights;
     }
-    r->dev->ops->download(r->dev, &n_zero, m->n_act_zero, sizeof(n_zero));
-    return (double)n_zero / (double)(r->session.n_rows_run * width);
+    return sum / n_weights;
 }
 
 /* ---- the cell */
@@ -137,7 +145,7 @@ static int compute_all(struct run *r, const struct cell *c, struct outcome *o, c
     r->weight_zeros = m->weight_zeros = model_zero_share(&r->model);
     m->n_params_left = (double)model_n_params_left(&r->model);
     model_set_activation(&r->model, c->act_sparsity > 0 ? ACT_TOPK : ACT_DENSE, c->act_sparsity);
-    r->dev->ops->zero(r->dev, r->model.n_act_zero, sizeof(uint64_t));
+    r->dev->ops->zero(r->dev, r->model.n_act_zero, N_GROUPS * sizeof(uint64_t));
     r->session.n_rows_run = 0;
     for (size_t i = 0; i < r->o.n_tasks && rc == 0; i++)
         rc = evaluate(&o->scores[i], &r->tasks[i], &r->session, r->journal, key);

@@ -96,7 +96,8 @@ static void products_open(struct products *p, const struct bench_models *m,
                           size_t n_turns)
 {
     const struct model *model = path <= PATH_LIBRARY ? m->dense : m->pruned;
-    struct act_rule rule = {path <= PATH_LIBRARY ? ACT_DENSE : ACT_TOPK, m->act_sparsity, 0, NULL};
+    struct act_rule rule = {.kind = path <= PATH_LIBRARY ? ACT_DENSE : ACT_TOPK,
+                            .sparsity = m->act_sparsity};
     size_t n;
 
     *p = (struct products){.dev = model->dev, .path = path, .n_layers = n_layers};

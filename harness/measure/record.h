@@ -26,7 +26,7 @@ struct record {
     double weight_sparsity; /* asked, fraction of the prunable weights */
     double weight_zeros;    /* measured, the same fraction: zero, or gone from a smaller model */
     double act_sparsity;    /* asked, fraction of a linear's inputs */
-    double act_zeros;       /* measured, the same fraction */
+    double act_zeros; /* measured: the share of the prunable weights that met a zero input */
     char *act_rule;         /* topk, threshold, ... */
     char *nm;               /* "2:4" */
     double alpha;

@@ -269,6 +269,8 @@ size_t score_requests(struct session *s, const struct score_request *r, size_t n
                       const struct score_options *o, struct score_result *out, int *rc)
 {
     size_t *order = xmalloc(n * sizeof(*order)), todo = 0, tokens = 0, at = 0;
+    /* A prefix would be sparse in one request and spared in another. */
+    int sharing = !o->no_sharing && !s->m->act_last_half;
     struct pack p = {s, r, order, xmalloc(n * sizeof(int))};
     struct flight now = {0}, next = {0};
     struct progress bar;
@@ -278,13 +280,13 @@ size_t score_requests(struct session *s, const struct score_request *r, size_t n
         if (isnan(out[i].logprob))
             order[todo++] = i;
     qsort_r(order, todo, sizeof(*order), by_ids, (void *)r);
-    progress_begin(&bar, o->what, "tokens", (double)count_rows(&p, todo, !o->no_sharing));
+    progress_begin(&bar, o->what, "tokens", (double)count_rows(&p, todo, sharing));
     do {
         struct flight landed = now;
 
         next.n = 0;
         if (*rc == 0 && at < todo) {
-            *rc = prepare(&p, &next, at, todo, !o->no_sharing);
+            *rc = prepare(&p, &next, at, todo, sharing);
             at = next.hi;
         }
         if (landed.n)

@@ -1,6 +1,7 @@
 /* Packed batches. */
 #include "harness/model/batch.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +16,7 @@ static void push(struct i32_list *l, int32_t v)
     l->v[l->n++] = v;
 }
 
-#define N_LISTS 9
+#define N_LISTS 10
 
 /* All lists of b; the first eight travel to the device. */
 static void lists(struct batch *b, struct i32_list *all[N_LISTS])
@@ -29,6 +30,7 @@ static void lists(struct batch *b, struct i32_list *all[N_LISTS])
     all[6] = &b->copy_row;
     all[7] = &b->copy_slot;
     all[8] = &b->parent;
+    all[9] = &b->n_spared;
 }
 
 void batch_clear(struct batch *b)
@@ -128,6 +130,24 @@ void batch_add_cached(struct batch *b, const int32_t *ids, size_t n, struct sequ
     for (size_t i = 0; i < n; i++)
         push_copy(b, (int32_t)(row + i), pos + i, b->seg_page.v[seg]);
     seq->n_tokens += n;
+}
+
+void batch_spare_halves(struct batch *b)
+{
+    b->n_spared.n = 0;
+    for (size_t i = 0; i < b->seg_row.n; i++) {
+        int32_t end = i + 1 < b->seg_row.n ? b->seg_row.v[i + 1] : (int32_t)b->ids.n;
+
+        assert(b->parent.v[i] < 0);
+        push(&b->n_spared, (end - b->seg_row.v[i] + 1) / 2);
+    }
+}
+
+void batch_spare(struct batch *b, size_t n_spared)
+{
+    assert(b->seg_row.n == 1 && n_spared <= b->ids.n);
+    b->n_spared.n = 0;
+    push(&b->n_spared, (int32_t)n_spared);
 }
 
 void batch_upload(struct batch *b, struct device *dev)

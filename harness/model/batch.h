@@ -18,9 +18,10 @@ struct sequence {
 /* Built on the host segment by segment, then sent to the device at once. */
 struct batch {
     struct i32_list ids, positions, seg_row, seg_pos, seg_page, pages, copy_row, copy_slot;
-    struct i32_list parent; /* per segment; -1: begins a sequence */
+    struct i32_list parent;   /* per segment; -1: begins a sequence */
+    struct i32_list n_spared; /* per segment: its first rows that no rule is applied to; or empty */
     size_t max_positions;
-    size_t n_pages; /* pages given out by batch_add */
+    size_t n_pages;             /* pages given out by batch_add */
     struct batch_layout layout; /* after batch_upload */
     void *device_block;
     size_t device_nbytes;
@@ -46,6 +47,11 @@ int32_t batch_row(const struct batch *b, int seg, int32_t pos);
 /* Appends n ids that continue a cached sequence; pages come from *next_page. */
 void batch_add_cached(struct batch *b, const int32_t *ids, size_t n, struct sequence *seq,
                       int32_t *next_page);
+
+/* The rules spare the first ceil(n/2) of the n rows of every segment, none of which continues
+ * another; or the first n_spared rows of the only segment. */
+void batch_spare_halves(struct batch *b);
+void batch_spare(struct batch *b, size_t n_spared);
 
 /* Pages that n ids at position pos take beside those shared. */
 size_t batch_pages_for(size_t pos, size_t n);

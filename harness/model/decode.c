@@ -29,16 +29,6 @@ struct decode_options decode_options_of(int kind, size_t max_positions)
     return o;
 }
 
-static struct tensor group_weight(const struct layer *l, enum group g)
-{
-    const struct tensor w[N_GROUPS] = {[GROUP_QKV] = l->qkv,
-                                       [GROUP_O] = l->o,
-                                       [GROUP_GATE_UP] = l->gate_up,
-                                       [GROUP_DOWN] = l->down};
-
-    return w[g];
-}
-
 /* Share of the channels that the rule keeps, as far as it says. */
 static double kept_share(const struct act_rule *rule)
 {
@@ -69,7 +59,7 @@ static void pack_layer(struct decoder *d, size_t i)
     const struct layer *l = model_layer(d->m, i);
 
     for (int g = 0; g < N_GROUPS; g++) {
-        struct tensor w = group_weight(l, (enum group)g);
+        struct tensor w = layer_group(l, (enum group)g);
         size_t zeros = dev->ops->count_zeros(dev, w);
         double density = 1 - (double)zeros / (double)tensor_numel(w);
         enum packed_kind kind = (enum packed_kind)d->o.kind[g];
@@ -262,6 +252,8 @@ void decoder_prefill(struct decoder *d, const int32_t *ids, size_t n)
         rows = n - i < s->max_rows ? n - i : s->max_rows;
         batch_clear(&s->batch);
         batch_add_cached(&s->batch, ids + i, rows, &d->sequence, &d->next_page);
+        if (d->m->act_last_half && i < n - n / 2)
+            batch_spare(&s->batch, n - n / 2 - i < rows ? n - n / 2 - i : rows);
         session_forward(s);
     }
     logits_of(d, tensor_rows(s->x, rows - 1, 1));

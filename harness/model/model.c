@@ -1,6 +1,8 @@
 /* Loading a model onto a device. */
 #include "harness/model/model.h"
 
+#include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,9 +14,9 @@ static const struct {
     const char *name;
     enum group group;
 } linear_facts[N_LINEARS] = {
-    {"self_attn.q_proj", GROUP_QKV},   {"self_attn.k_proj", GROUP_QKV},
-    {"self_attn.v_proj", GROUP_QKV},   {"self_attn.o_proj", GROUP_O},
-    {"mlp.gate_proj", GROUP_GATE_UP},  {"mlp.up_proj", GROUP_GATE_UP},
+    {"self_attn.q_proj", GROUP_QKV},  {"self_attn.k_proj", GROUP_QKV},
+    {"self_attn.v_proj", GROUP_QKV},  {"self_attn.o_proj", GROUP_O},
+    {"mlp.gate_proj", GROUP_GATE_UP}, {"mlp.up_proj", GROUP_GATE_UP},
     {"mlp.down_proj", GROUP_DOWN},
 };
 
@@ -140,8 +142,8 @@ static void layer_alloc(struct layer *l, const struct model *m, char *block)
     layer_shape(l, m);
     layer_merged(l, all);
     for (int i = 0; i < 4; i++)
-        all[i]->data = block ? block + store_offset(m, i)
-                             : m->dev->ops->alloc(m->dev, tensor_nbytes(*all[i]));
+        all[i]->data =
+            block ? block + store_offset(m, i) : m->dev->ops->alloc(m->dev, tensor_nbytes(*all[i]));
     for (int i = 0; i < N_LINEARS; i++) {
         l->linears[i].name = linear_facts[i].name;
         l->linears[i].group = linear_facts[i].group;
@@ -167,6 +169,8 @@ void layer_release(struct layer *l, struct device *dev)
     layer_free_weights(l, dev);
     for (size_t i = 0; i < sizeof(rest) / sizeof(rest[0]); i++)
         device_tensor_free(dev, rest[i]);
+    for (int g = 0; g < N_GROUPS; g++)
+        device_tensor_free(dev, &l->gates[g]);
 }
 
 static void load_rope(struct model *m)
@@ -184,11 +188,10 @@ static void load_rope(struct model *m)
 static int must_stream(const struct model *m)
 {
     size_t layers = m->config.n_layers * store_offset(m, 4);
-    size_t ends = (m->config.tied_head ? 1 : 2) * m->config.n_vocab * m->config.hidden *
-                  dtype_size(m->dtype);
+    size_t ends =
+        (m->config.tied_head ? 1 : 2) * m->config.n_vocab * m->config.hidden * dtype_size(m->dtype);
 
-    return !m->dev->ops->is_host &&
-           layers + ends + ROOM_TO_WORK > m->dev->ops->memory_free(m->dev);
+    return !m->dev->ops->is_host && layers + ends + ROOM_TO_WORK > m->dev->ops->memory_free(m->dev);
 }
 
 static int load_all(struct model *m)
@@ -229,8 +232,8 @@ int model_open_from(struct model *m, struct device *dev, const struct model_sour
                         .seed = src->seed};
     if (residence == RESIDENCE_STREAM || (residence == RESIDENCE_AUTO && must_stream(m)))
         m->store = layer_store_open(dev, k->n_layers, store_offset(m, 4));
-    m->n_act_zero = dev->ops->alloc(dev, sizeof(*m->n_act_zero));
-    dev->ops->zero(dev, m->n_act_zero, sizeof(*m->n_act_zero));
+    m->n_act_zero = dev->ops->alloc(dev, N_GROUPS * sizeof(*m->n_act_zero));
+    dev->ops->zero(dev, m->n_act_zero, N_GROUPS * sizeof(*m->n_act_zero));
     load_rope(m);
     if (load_all(m) == 0)
         return 0;
@@ -301,12 +304,62 @@ int model_restore(struct model *m)
     return 0;
 }
 
+/* ---- rules */
+
+const char *group_name(enum group g)
+{
+    static const char *const names[N_GROUPS] = {"qkv", "o", "gate_up", "down"};
+
+    return names[g];
+}
+
+struct tensor layer_group(const struct layer *l, enum group g)
+{
+    return g == GROUP_QKV ? l->qkv : g == GROUP_O ? l->o : g == GROUP_DOWN ? l->down : l->gate_up;
+}
+
+/* gate = the norms of w's columns. */
+static void column_norms(const struct model *m, struct tensor gate, struct tensor w)
+{
+    struct device *dev = m->dev;
+    float *host = xmalloc(gate.cols * sizeof(*host));
+
+    dev->ops->zero(dev, gate.data, tensor_nbytes(gate));
+    dev->ops->sum_squares(dev, gate, w);
+    dev->ops->download(dev, host, gate.data, tensor_nbytes(gate));
+    for (size_t j = 0; j < gate.cols; j++)
+        host[j] = sqrtf(host[j]);
+    dev->ops->upload(dev, gate.data, host, tensor_nbytes(gate));
+    free(host);
+}
+
+void model_set_rule(struct model *m, size_t layer, enum group g, enum act_kind kind,
+                    double sparsity, float threshold)
+{
+    struct act_rule r = {
+        .kind = kind, .sparsity = sparsity, .threshold = threshold, .n_zero = m->n_act_zero + g};
+
+    if (kind == ACT_WINA) {
+        struct tensor w = layer_group(model_layer(m, layer), g), *gate = &m->layers[layer].gates[g];
+
+        if (gate->cols != w.cols) {
+            device_tensor_free(m->dev, gate);
+            *gate = device_tensor(m->dev, DTYPE_F32, 1, w.cols);
+        }
+        if (w.data)
+            column_norms(m, *gate, w);
+        r.gate = gate->data;
+    }
+    m->layers[layer].rules[g] = r;
+}
+
 void model_set_activation(struct model *m, enum act_kind kind, double sparsity)
 {
+    assert(kind != ACT_THRESHOLD);
+    m->act_last_half = 0;
     for (size_t i = 0; i < m->config.n_layers; i++)
         for (int g = 0; g < N_GROUPS; g++)
-            m->layers[i].rules[g] = (struct act_rule){
-                .kind = kind, .sparsity = sparsity, .n_zero = m->n_act_zero};
+            model_set_rule(m, i, (enum group)g, kind, sparsity, 0);
 }
 
 void layer_copy(struct layer *copy, const struct model *m, size_t layer)

@@ -31,6 +31,7 @@ struct layer {
     struct tensor down;           /* h x m */
     struct linear linears[N_LINEARS];
     struct act_rule rules[N_GROUPS]; /* what happens to the input of each group */
+    struct tensor gates[N_GROUPS];   /* of rules of ACT_WINA: 1 x the input's width, f32 */
     /* Optional. Added to the residual stream with the outputs of o and down: 1 x h, f32. */
     struct tensor o_bias, down_bias;
     /* Optional. Change of the residual stream's basis before the outputs of o and down are added: h
@@ -61,7 +62,9 @@ struct model {
     struct tensor head;    /* V x h; the same memory as embed if tied (and not rotated) */
     struct tensor norm;    /* 1 x h, f32 */
     struct tensor cos_sin; /* max_positions x d, f32 */
-    uint64_t *n_act_zero;  /* device counter of zeros in the linears' inputs */
+    uint64_t *n_act_zero;  /* device counters of zeros in the linears' inputs, one per group */
+    int act_last_half; /* the rules spare the first ceil(n/2) tokens of every sequence of n that
+                        * session_forward() runs whole, and of a decoder's prompt */
     struct layer_store *store; /* the layers' linears live in host memory; NULL: on the device */
     const struct checkpoint *checkpoint; /* borrowed: where the weights come from; NULL: synthetic */
     uint64_t seed;                       /* of synthetic weights */
@@ -96,8 +99,21 @@ void model_layer_changed(const struct model *m, size_t i);
 /* Puts the source's weights and shapes back: undoes pruning. Rules become dense if it was reshaped. */
 int model_restore(struct model *m);
 
-/* The same rule for every linear's input; ACT_DENSE turns sparsity off. */
+/* The same rule for every linear's input, for all tokens; ACT_DENSE turns sparsity off. Not for
+ * ACT_THRESHOLD, whose thresholds are each input's own. */
 void model_set_activation(struct model *m, enum act_kind kind, double sparsity);
+
+/* The rule of one group's input. ACT_WINA (arXiv 2505.19427): a channel's factor is the L2 norm of
+ * its column in the group's merged matrix (q, k, v one above the other, gate above up) as the
+ * weights are now. threshold: of ACT_THRESHOLD. */
+void model_set_rule(struct model *m, size_t layer, enum group g, enum act_kind kind,
+                    double sparsity, float threshold);
+
+/* A group's merged matrix; data NULL if the layer lacks it. */
+struct tensor layer_group(const struct layer *l, enum group g);
+
+/* "qkv", "o", "gate_up", "down" */
+const char *group_name(enum group g);
 
 /* A dense copy of one layer's weights, sharing the norms, with dense rules; not if reshaped. */
 void layer_copy(struct layer *copy, const struct model *m, size_t layer);

@@ -105,10 +105,34 @@ void session_embed(struct session *s, struct tensor x)
     s->m->dev->ops->embed(s->m->dev, x, s->m->embed, s->batch.layout.ids);
 }
 
+/* Where the rules spare some rows of the batch, they are applied apart from the operation that
+ * gives x, to the runs of rows that they are for. */
+static const struct act_rule *fused(const struct session *s, const struct act_rule *rule)
+{
+    return s->batch.n_spared.n ? NULL : rule;
+}
+
+static void apply_apart(const struct session *s, struct tensor x, const struct act_rule *rule)
+{
+    const struct batch *b = &s->batch;
+
+    for (size_t i = 0; i < b->n_spared.n && rule->kind != ACT_DENSE; i++) {
+        int32_t first = b->seg_row.v[i] + b->n_spared.v[i];
+        int32_t end = i + 1 < b->seg_row.n ? b->seg_row.v[i + 1] : (int32_t)b->ids.n;
+        struct tensor rows = tensor_rows(x, (size_t)first, (size_t)(end - first));
+
+        if (rows.rows)
+            s->m->dev->ops->sparsify(s->m->dev, rows, rows, rule);
+    }
+}
+
 void layer_attention_input(struct session *s, const struct layer *l, struct tensor x,
                            struct tensor in)
 {
-    s->m->dev->ops->rmsnorm(s->m->dev, in, x, l->norm1, s->m->config.eps, &l->rules[GROUP_QKV]);
+    const struct act_rule *rule = &l->rules[GROUP_QKV];
+
+    s->m->dev->ops->rmsnorm(s->m->dev, in, x, l->norm1, s->m->config.eps, fused(s, rule));
+    apply_apart(s, in, rule);
 }
 
 void layer_attention(struct session *s, const struct layer *l, size_t index, struct tensor in,
@@ -121,22 +145,26 @@ void layer_attention(struct session *s, const struct layer *l, size_t index, str
     dev->ops->linear(dev, qkv, in, l->qkv, 0);
     dev->ops->kv_write(dev, kv, qkv, l->shape, s->m->cos_sin, &s->batch.layout);
     dev->ops->attention(dev, attn, qkv, kv, l->shape, s->m->cos_sin, &s->batch.layout,
-                        &l->rules[GROUP_O]);
+                        fused(s, &l->rules[GROUP_O]));
+    apply_apart(s, attn, &l->rules[GROUP_O]);
 }
 
 void layer_mlp_input(struct session *s, const struct layer *l, struct tensor x, struct tensor in)
 {
-    s->m->dev->ops->rmsnorm(s->m->dev, in, x, l->norm2, s->m->config.eps, &l->rules[GROUP_GATE_UP]);
+    const struct act_rule *rule = &l->rules[GROUP_GATE_UP];
+
+    s->m->dev->ops->rmsnorm(s->m->dev, in, x, l->norm2, s->m->config.eps, fused(s, rule));
+    apply_apart(s, in, rule);
 }
 
-void layer_mlp_hidden(struct session *s, const struct layer *l, struct tensor in,
-                      struct tensor act)
+void layer_mlp_hidden(struct session *s, const struct layer *l, struct tensor in, struct tensor act)
 {
     struct device *dev = s->m->dev;
     struct tensor gate_up = rows_of(s, s->gate_up, l->gate_up.rows);
 
     dev->ops->linear(dev, gate_up, in, l->gate_up, 0);
-    dev->ops->silu_mul(dev, act, gate_up, &l->rules[GROUP_DOWN]);
+    dev->ops->silu_mul(dev, act, gate_up, fused(s, &l->rules[GROUP_DOWN]));
+    apply_apart(s, act, &l->rules[GROUP_DOWN]);
 }
 
 void layer_add(struct session *s, struct tensor x, struct tensor in, struct tensor w)
@@ -200,6 +228,8 @@ void session_begin(struct session *s)
     if (batch_n_rows(&s->batch) > s->max_rows || s->batch.n_pages > s->n_pages)
         die("batch of %zu rows and %zu pages in a session of %zu and %zu", batch_n_rows(&s->batch),
             s->batch.n_pages, s->max_rows, s->n_pages);
+    if (s->m->act_last_half && !s->cached)
+        batch_spare_halves(&s->batch);
     batch_upload(&s->batch, s->m->dev);
     fit_width(s);
 }

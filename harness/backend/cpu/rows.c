@@ -46,12 +46,34 @@ static uint32_t kth_magnitude(const float *x, size_t n, size_t idx)
     return lo;
 }
 
+/* WINA: keeps the channels whose score is at least the idx-th smallest. Returns the zeros. */
+static uint64_t keep_best_scores(float *x, const float *gate, size_t n, size_t idx)
+{
+    float *scores = xmalloc(n * sizeof(*scores));
+    uint32_t t;
+    uint64_t zeros = 0;
+
+    for (size_t j = 0; j < n; j++)
+        scores[j] = fabsf(x[j]) * gate[j];
+    t = idx > 0 ? kth_magnitude(scores, n, idx) : 0;
+    for (size_t j = 0; j < n; j++) {
+        x[j] = magnitude_bits(scores[j]) >= t ? x[j] : 0;
+        zeros += x[j] == 0;
+    }
+    free(scores);
+    return zeros;
+}
+
 void cpu_apply_rule(float *x, size_t n, const struct act_rule *rule, uint64_t *n_zero)
 {
     uint32_t t = 0, zeros = 0;
 
     if (!rule || rule->kind == ACT_DENSE)
         return;
+    if (rule->kind == ACT_WINA) {
+        *n_zero += keep_best_scores(x, rule->gate, n, sparsity_index(n, rule->sparsity));
+        return;
+    }
     if (rule->kind == ACT_TOPK) {
         size_t idx = sparsity_index(n, rule->sparsity);
 
