@@ -3,5 +3,5 @@
 
 const struct pruner *const pruners[] = {
     &pruner_dense,     &pruner_magnitude, &pruner_wanda,
-    &pruner_sparsegpt, &pruner_duogpt,    NULL,
+    &pruner_sparsegpt, &pruner_duogpt, &pruner_duogpt_plus,    NULL,
 };

@@ -9,6 +9,7 @@ extern const struct pruner pruner_magnitude;
 extern const struct pruner pruner_wanda;
 extern const struct pruner pruner_sparsegpt;
 extern const struct pruner pruner_duogpt;
+extern const struct pruner pruner_duogpt_plus;
 
 /* METHOD sections 3 and 4: solves the layer problem for every matrix of the job, which share
  * ordering, damping and factor. alpha 0 or no residual statistics: SparseGPT. 0 or error(). */

@@ -240,6 +240,36 @@ static void eigen_case(size_t k)
     both_free(&va);
 }
 
+/* Half of w is pruned; row 0 wholly. Tolerance: the condition of h, bounded by its damping. */
+static void refit_case(size_t n, size_t k)
+{
+    float *h = positive_definite(&rng, k + 5, k, 0.5), *w = random_floats(&rng, n * k, 1);
+    float *c = random_floats(&rng, n * k, 1);
+    struct both a = both_put(DTYPE_F32, k, k, h), t = both_put(DTYPE_F32, n, k, c), x;
+
+    for (size_t i = 0; i < n * k; i++)
+        w[i] = i < k || pcg32_below(&rng, 2) ? 0 : w[i];
+    x = both_put(DTYPE_F32, n, k, w);
+    ref->ops->refit(ref, x.r, a.r, t.r, 12);
+    dev->ops->refit(dev, x.d, a.d, t.d, 12);
+    EXPECT(difference(x) < 1e-4, "refit %zu x %zu: %g", n, k, difference(x));
+    EXPECT(dev->ops->count_zeros(dev, x.d) == ref->ops->count_zeros(ref, x.r),
+           "refit %zu x %zu: zeros", n, k);
+    free(h);
+    free(w);
+    free(c);
+    both_free(&a);
+    both_free(&t);
+    both_free(&x);
+}
+
+static void test_refit(void)
+{
+    refit_case(1, 1);
+    refit_case(3, 33);
+    refit_case(65, 300);
+}
+
 static void test_eigen(void)
 {
     eigen_case(1);
@@ -386,6 +416,7 @@ int check_prune(void)
     RUN_AND_COUNT(test_multiply, failed);
     RUN_AND_COUNT(test_inverse_factor, failed);
     RUN_AND_COUNT(test_eigen, failed);
+    RUN_AND_COUNT(test_refit, failed);
     RUN_AND_COUNT(test_obs_prune, failed);
     RUN_AND_COUNT(test_mask_smallest, failed);
     RUN_AND_COUNT(test_counts, failed);

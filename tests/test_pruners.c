@@ -15,13 +15,14 @@ static struct device *dev;
 static struct pcg32 rng;
 
 static const struct pruner *const methods[] = {&pruner_magnitude, &pruner_wanda, &pruner_sparsegpt,
-                                               &pruner_duogpt};
+                                               &pruner_duogpt, &pruner_duogpt_plus};
 enum { N_METHODS = sizeof(methods) / sizeof(methods[0]) };
 
 static struct prune_options recipe(double sparsity)
 {
     return (struct prune_options){
-        .sparsity = sparsity, .alpha = 0.125, .damp = 0.01, .lazy_exact = 1, .block = 16};
+        .sparsity = sparsity, .alpha = 0.125, .damp = 0.01, .refit_beta = 0.25, .refit_steps = 5,
+        .lazy_exact = 1, .block = 16};
 }
 
 static size_t zeros_of(const float *w, size_t n)

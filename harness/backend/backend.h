@@ -221,6 +221,11 @@ struct backend {
      * lazy update of the columns right of the block. d.data NULL: no D term. coef: 1 x k. */
     void (*obs_prune)(struct device *dev, struct tensor w, struct tensor u, struct tensor d,
                       struct tensor coef, const struct obs_options *opt);
+    /* The non-zero weights of w (n x k), each row on its own, move towards the least of
+     * w_r h w_r^T - 2 w_r c_r^T: n_steps of conjugate gradients from where they are, preconditioned
+     * by h's diagonal. h: k x k, symmetric, positive definite; c: n x k. */
+    void (*refit)(struct device *dev, struct tensor w, struct tensor h, struct tensor c,
+                  size_t n_steps);
     /* Zeroes w where its score is among the smallest. Score = |w[i,j]| * scale[j] (scale 1 x k, or
      * data NULL: 1). per_row 0: score <= sort(all)[floor(numel s)]; per_row 1: the floor(k s)
      * smallest of every row, lowest column first among equals; nm_m > 0: the nm_n smallest of every

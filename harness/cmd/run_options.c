@@ -229,6 +229,8 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 
     assert(n_run_options <= MAX_OPTIONS);
     *o = (struct run_options){.alpha = NAN,
+                              .refit_beta = 0.25,
+                              .refit_steps = 20,
                               .damp = 0.01,
                               .order = -1,
                               .lazy_exact = 1,

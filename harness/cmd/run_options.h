@@ -40,6 +40,8 @@ struct run_options {
     double sparsities[MAX_LIST], act_sparsities[MAX_LIST];
     size_t n_methods, n_sparsities, n_act_sparsities;
     size_t nm_n, nm_m;
+    double refit_beta;
+    size_t refit_steps;
     double alpha, damp; /* NaN: the method's default */
     int order;          /* 1 act, 0 natural, -1 the method's default */
     int lazy_exact;

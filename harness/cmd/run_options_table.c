@@ -183,6 +183,21 @@ static int set_alpha(struct run_options *o, const char *s)
     return parse_number("--alpha", s, 0, 100, &o->alpha);
 }
 
+static int set_refit_beta(struct run_options *o, const char *s)
+{
+    return parse_number("--refit-beta", s, 0, 1, &o->refit_beta);
+}
+
+static int set_refit_steps(struct run_options *o, const char *s)
+{
+    uint64_t v = 0;
+
+    if (parse_whole("--refit-steps", s, 0, 10000, &v) != 0)
+        return -1;
+    o->refit_steps = v;
+    return 0;
+}
+
 static int set_damp(struct run_options *o, const char *s)
 {
     return parse_number("--damp", s, 0, 100, &o->damp);
@@ -402,7 +417,7 @@ const struct run_option run_option_table[] = {
      set_tasks, 0, ALL},
     {0, "data", "DIR", "the data sets' folder; default: what duo fetch fetched", set_data, 0, ALL},
     {0, NULL, NULL, "pruning", NULL, 0, ALL},
-    {0, "method", "LIST", "dense, magnitude, wanda, sparsegpt, duogpt; default dense", set_methods,
+    {0, "method", "LIST", "dense, magnitude, wanda, sparsegpt, duogpt, duogpt+, ...; default dense", set_methods,
      0, ALL},
     {0, "sparsity", "LIST", "share of zero weights in every linear, such as 0.5", set_sparsities,
      TAKES_SPARSITY, ALL},
@@ -426,6 +441,10 @@ const struct run_option run_option_table[] = {
     {0, "rng", "NAME", "pcg (default), or python for published c4 sets", set_rng, TAKES_CALIB, ALL},
     {0, "alpha", "X", "weight of the residual's correction; default 0.125", set_alpha, TAKES_ALPHA,
      ALL},
+    {0, "refit-beta", "X", "duogpt+: share of the residual that kept weights make up; default 0.25",
+     set_refit_beta, TAKES_REFIT, ALL},
+    {0, "refit-steps", "N", "duogpt+: steps of conjugate gradients; default 20", set_refit_steps,
+     TAKES_REFIT, ALL},
     {0, "damp", "X", "damping, times the mean diagonal; default 0.01", set_damp, TAKES_OBS, ALL},
     {0, "order", "NAME", "columns: act (by input norm) or natural", set_order, TAKES_OBS, ALL},
     {0, "lazy", "NAME", "lazy update: exact (default) or reference", set_lazy, TAKES_OBS, ALL},

@@ -18,6 +18,8 @@ struct prune_options run_prune_options(const struct run *r, const struct cell *c
         .nm_m = o->nm_m,
         .act_sparsity = c->act_sparsity,
         .alpha = isnan(o->alpha) ? c->method->alpha : o->alpha,
+        .refit_beta = o->refit_beta,
+        .refit_steps = o->refit_steps,
         .damp = o->damp,
         /* N:M groups are columns as they lie: another order would scatter them. */
         .order_act = o->nm_m ? 0 : o->order >= 0 ? o->order : c->method->order_act,
@@ -44,6 +46,10 @@ static void recipe_fields(const struct run *r, const struct cell *c, struct reco
     }
     if (takes & TAKES_ALPHA)
         out->alpha = p.alpha;
+    if (takes & TAKES_REFIT) {
+        out->refit_beta = p.refit_beta;
+        out->refit_steps = (double)p.refit_steps;
+    }
     if (takes & TAKES_OBS) {
         out->damp = p.damp;
         out->block = (double)p.block;

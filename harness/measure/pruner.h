@@ -30,6 +30,8 @@ struct prune_options {
     size_t nm_n, nm_m; /* N:M: n zeros in m consecutive columns; 0: unstructured */
     double act_sparsity; /* run-time top-k, known to methods that calibrate on sparse inputs */
     double alpha, damp;
+    double refit_beta;  /* share of the residual that kept weights make up for */
+    size_t refit_steps; /* of conjugate gradients */
     int order_act;  /* columns by diag(H), descending; else as they are */
     int lazy_exact; /* V = values before pruning; else after */
     size_t block;
@@ -60,6 +62,7 @@ enum pruner_takes {
     TAKES_CALIB = 2,
     TAKES_OBS = 4,   /* damp, order, lazy, block */
     TAKES_ALPHA = 8, /* alpha */
+    TAKES_REFIT = 16, /* refit_beta, refit_steps */
 };
 
 struct pruner {

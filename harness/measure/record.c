@@ -38,6 +38,8 @@ const struct record_field record_fields[] = {
     FIELD(STRING, RECIPE, act_rule),
     FIELD(STRING, RECIPE, nm),
     FIELD(NUMBER, RECIPE, alpha),
+    FIELD(NUMBER, RECIPE, refit_beta),
+    FIELD(COUNT, RECIPE, refit_steps),
     FIELD(STRING, RECIPE, order),
     FIELD(STRING, RECIPE, lazy),
     FIELD(NUMBER, RECIPE, damp),

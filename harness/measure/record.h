@@ -30,6 +30,7 @@ struct record {
     char *act_rule;         /* topk, threshold, ... */
     char *nm;               /* "2:4" */
     double alpha;
+    double refit_beta, refit_steps; /* duogpt+ */
     char *order; /* act, natural */
     char *lazy;  /* exact, reference */
     double damp;

@@ -58,6 +58,7 @@ void cpu_strict_upper(struct device *, struct tensor, float);
 void cpu_upper_row_squares(struct device *, struct tensor, struct tensor);
 void cpu_obs_prune(struct device *, struct tensor, struct tensor, struct tensor, struct tensor,
                    const struct obs_options *);
+void cpu_refit(struct device *, struct tensor, struct tensor, struct tensor, size_t);
 void cpu_mask_smallest(struct device *, struct tensor, struct tensor, double, int, size_t, size_t);
 size_t cpu_count_zeros(struct device *, struct tensor);
 int cpu_all_finite(struct device *, struct tensor);

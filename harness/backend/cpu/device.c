@@ -164,6 +164,7 @@ const struct backend backend_cpu = {
     .strict_upper = cpu_strict_upper,
     .upper_row_squares = cpu_upper_row_squares,
     .obs_prune = cpu_obs_prune,
+    .refit = cpu_refit,
     .mask_smallest = cpu_mask_smallest,
     .count_zeros = cpu_count_zeros,
     .all_finite = cpu_all_finite,

@@ -139,6 +139,7 @@ const struct backend backend_cuda = {
     .strict_upper = cuda_strict_upper,
     .upper_row_squares = cuda_upper_row_squares,
     .obs_prune = cuda_obs_prune,
+    .refit = cuda_refit,
     .mask_smallest = cuda_mask_smallest,
     .count_zeros = cuda_count_zeros,
     .all_finite = cuda_all_finite,

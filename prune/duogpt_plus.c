@@ -1,0 +1,80 @@
+/* duogpt+: DuoGPT's choice of weights, then the kept ones solved for together.
+ *
+ * The walk over the columns settles each weight once, from left to right. With the mask fixed, the
+ * rows of W are independent least-squares problems over their kept positions,
+ *   min || W X^T - W0 (X + beta dX)^T ||^2 + damp mean(diag H) || W - W0 ||^2,
+ * X the sparsified input of the pruned stream and X + dX the dense one: with H = X^T X, C = dX^T X,
+ * W (H + damp I) = W0 (H + beta C + damp I) at the kept positions. Conjugate gradients from the
+ * walk's weights. beta below 1, because the dense input is known at calibration alone. */
+#include <stdlib.h>
+
+#include "harness/base/error.h"
+#include "prune/pruners.h"
+
+/* h = H + damp mean(diag H) I; target = h + beta C. As means over tokens. */
+static void equations(struct prune_job *job, struct tensor h, struct tensor target)
+{
+    const struct prune_options *o = job->options;
+    struct device *dev = job->dev;
+    size_t k = h.rows;
+    float *d = xmalloc(k * sizeof(*d)), scale = (float)(1 / (double)job->stats->n_tokens);
+    struct tensor diag = device_tensor(dev, DTYPE_F32, 1, k);
+    double mean = 0;
+
+    dev->ops->copy(dev, h.data, job->stats->gram.data, tensor_nbytes(h));
+    dev->ops->scale(dev, h, scale);
+    dev->ops->get_diagonal(dev, diag, h);
+    dev->ops->download(dev, d, diag.data, k * sizeof(*d));
+    for (size_t j = 0; j < k; j++)
+        mean += d[j] / (double)k;
+    for (size_t j = 0; j < k; j++)
+        d[j] = (float)(o->damp * mean) + (d[j] == 0 ? 1 : 0);
+    dev->ops->add_diagonal(dev, h, d);
+    dev->ops->copy(dev, target.data, job->stats->cross.data, tensor_nbytes(target));
+    dev->ops->scale(dev, target, -scale * (float)o->refit_beta);
+    dev->ops->subtract(dev, target, h, target);
+    device_tensor_free(dev, &diag);
+    free(d);
+}
+
+static int prune(struct prune_job *job)
+{
+    struct device *dev = job->dev;
+    size_t k = job->w[0].cols;
+    struct tensor h, target, dense[3];
+    int rc;
+
+    for (size_t i = 0; i < job->n_w; i++) {
+        dense[i] = device_tensor(dev, DTYPE_F32, job->w[i].rows, k);
+        dev->ops->copy(dev, dense[i].data, job->w[i].data, tensor_nbytes(dense[i]));
+    }
+    rc = obs_solve(job, job->options->alpha);
+    h = device_tensor(dev, DTYPE_F32, k, k);
+    target = device_tensor(dev, DTYPE_F32, k, k);
+    if (rc == 0)
+        equations(job, h, target);
+    for (size_t i = 0; i < job->n_w; i++) {
+        if (rc == 0) {
+            struct tensor c = device_tensor(dev, DTYPE_F32, dense[i].rows, k);
+
+            dev->ops->multiply(dev, c, dense[i], target, 0);
+            dev->ops->refit(dev, job->w[i], h, c, job->options->refit_steps);
+            device_tensor_free(dev, &c);
+        }
+        device_tensor_free(dev, &dense[i]);
+    }
+    device_tensor_free(dev, &h);
+    device_tensor_free(dev, &target);
+    return rc;
+}
+
+const struct pruner pruner_duogpt_plus = {
+    .name = "duogpt+",
+    .summary = "duogpt, then the kept weights solved for together",
+    .needs = NEED_GRAM | NEED_RESIDUAL,
+    .takes = TAKES_SPARSITY | TAKES_CALIB | TAKES_OBS | TAKES_ALPHA | TAKES_REFIT,
+    .sequential = 1,
+    .order_act = 1,
+    .alpha = 0.125,
+    .prune = prune,
+};
