@@ -169,6 +169,8 @@ refuses unknown_backend 2 "known: auto, cpu" $one --backend tpu
 refuses unknown_dtype 2 "known: auto, f32, f16, bf16" eval -t piqa --dtype int8
 refuses unknown_format 2 "known: md csv json jsonl" eval -t piqa -o xml
 refuses unknown_act_rule 2 "known: topk" eval -t piqa --act-rule best
+refuses unknown_shape 2 "known: llama2-7b, llama2-13b" eval -t piqa --shape llama2-8b --tokenizer x
+refuses unknown_weights 2 "known: auto, device, stream" eval -t piqa --weights disk
 refuses unknown_list 2 "known: tasks, methods, backends" list models
 refuses unknown_order 2 "act" eval -t piqa --method sparsegpt --sparsity 0.5 --order best
 refuses dtype_of_another_backend 1 "--dtype f16" $one --backend cpu --dtype f16
@@ -176,6 +178,9 @@ refuses dtype_of_another_backend 1 "--dtype f16" $one --backend cpu --dtype f16
 # ---- options
 
 refuses no_tasks 2 "no tasks" eval
+refuses shape_and_model 2 "exclude each other" eval -t piqa -m model --shape llama2-7b
+refuses shape_without_tokenizer 2 "--tokenizer DIR" eval -t piqa --shape llama2-7b
+refuses tokenizer_missing 1 "no/such" $one --tokenizer no/such
 refuses empty_task 2 "no task ''" eval -t ''
 refuses empty_task_in_a_list 2 "no task ''" eval -t piqa,,boolq
 refuses task_twice 2 "'piqa' is there twice" eval -t piqa,piqa
