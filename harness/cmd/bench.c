@@ -21,6 +21,7 @@ struct bench {
     const struct cell *cell;
     struct bench_models models;
     struct bench_scores scored, dense;
+    size_t n_timed; /* works */
 };
 
 static void say(const struct run *r, const char *work)
@@ -32,10 +33,8 @@ static void say(const struct run *r, const char *work)
 /* Records what was timed; rc not 0: nothing was. */
 static int finish(struct bench *b, struct bench_outcome *out, int rc)
 {
-    if (rc == 0)
-        rc = bench_add_records(b->r, b->cell, &b->models, out, b->scored, b->dense);
-    else
-        rc = 0;
+    b->n_timed += rc == 0;
+    rc = rc == 0 ? bench_add_records(b->r, b->cell, &b->models, out, b->scored, b->dense) : 0;
     bench_outcome_release(out);
     return rc;
 }
@@ -145,45 +144,51 @@ static int time_cell(struct bench *b)
     return rc;
 }
 
-/* Prunes and scores as eval does, then times what is in memory. */
-static int bench_cell(struct bench *b, size_t i)
+/* After the cell was pruned and scored as eval does: times what is in memory. */
+static int follow_cell(struct run *r, size_t i, size_t first, void *arg)
 {
-    size_t first = b->r->records.n;
+    struct bench *b = arg;
 
-    b->cell = &b->r->cells[i];
-    if (run_cell(b->r, i) != 0)
-        return -1;
-    b->scored = bench_scores_of(b->r, first);
-    if (b->r->o.baseline && i == 0)
+    b->cell = &r->cells[i];
+    b->scored = bench_scores_of(r, first);
+    if (r->o.baseline && i == 0)
         b->dense = b->scored;
     /* The dense paths are timed beside every other cell. */
-    if (b->r->o.baseline && i == 0 && b->r->n_cells > 1)
+    if (r->o.baseline && i == 0 && r->n_cells > 1)
         return 0;
+    if (!r->dense.dev && r->model.reshaped)
+        return error(
+            "no memory for the dense model beside the pruned one: nothing to compare with");
     return time_cell(b);
+}
+
+static int bench_cells(struct run *r)
+{
+    struct bench b = {.r = r, .dense = {NAN, NAN}};
+    int rc;
+
+    b.models.limits =
+        (struct bench_limits){MIN_SAMPLES, MAX_SAMPLES, MAX_ERROR_PCT, r->o.time_limit};
+    b.models.seed = r->o.seed;
+    b.models.read_rate = bench_read_rate(r->dev, READ_SECONDS);
+    rc = run_cells(r, follow_cell, &b);
+    if (rc == 0 && !b.n_timed)
+        return error("nothing was timed: --context and --prompt are longer than the model allows, "
+                     "or the weights are not on the device");
+    if (r->records.n && output_write(&r->records, r->o.format, r->o.out) != 0)
+        return -1;
+    return rc;
 }
 
 int cmd_bench(int argc, char **argv)
 {
     static struct run r;
-    struct bench b = {.r = &r, .dense = {NAN, NAN}};
     int rc = run_options_parse(&r.o, argc, argv);
 
     if (rc != 0)
         return rc > 0 ? 0 : 2;
     r.keep_dense = 1;
-    rc = run_open(&r);
-    if (rc == 0) {
-        b.models.limits =
-            (struct bench_limits){MIN_SAMPLES, MAX_SAMPLES, MAX_ERROR_PCT, r.o.time_limit};
-        b.models.seed = r.o.seed;
-        b.models.read_rate = bench_read_rate(r.dev, READ_SECONDS);
-    }
-    for (size_t i = 0; i < r.n_cells && rc == 0; i++)
-        rc = bench_cell(&b, i);
-    if (rc == 0 && r.records.n == 0)
-        rc = error("nothing was timed: --context and --prompt are longer than the model allows");
-    if (rc == 0)
-        rc = output_write(&r.records, r.o.format, r.o.out);
+    rc = run_open(&r) != 0 || bench_cells(&r) != 0;
     run_close(&r);
-    return rc ? 1 : 0;
+    return rc;
 }

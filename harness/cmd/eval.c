@@ -11,7 +11,7 @@ int cmd_eval(int argc, char **argv)
         return rc > 0 ? 0 : 2;
     rc = run_open(&r);
     if (rc == 0) {
-        rc = run_cells(&r);
+        rc = run_cells(&r, NULL, NULL);
         if (r.records.n && output_write(&r.records, r.o.format, r.o.out) != 0)
             rc = -1;
     }

@@ -48,10 +48,13 @@ void run_close(struct run *r);
  * error(). */
 int run_cell(struct run *r, size_t cell);
 
-/* Runs all cells, those on the same weights one after another. A cell that fails leaves no records,
- * its error is printed, and the others go on; only without the baseline nothing does. The records
- * are in the order of the cells. 0, or -1 where some failed, which then are named once more. */
-int run_cells(struct run *r);
+/* Runs all cells, those on the same weights one after another, and after each what follows it (may
+ * be NULL): 0 or error(); its weights are in memory, its records are those from number `first` on. A
+ * cell that fails leaves no records, its error is printed, and the others go on; only without the
+ * baseline nothing does. The records are in the order of the cells. 0, or -1 where some failed,
+ * which then are named once more. */
+int run_cells(struct run *r, int (*follow)(struct run *r, size_t cell, size_t first, void *arg),
+              void *arg);
 
 /* Would pruning for a and for b, in one run, give the same weights? */
 int run_same_weights(const struct cell *a, const struct cell *b);

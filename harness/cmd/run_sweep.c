@@ -70,7 +70,8 @@ static void say_failed(const struct run *r, const unsigned char *failed, size_t 
     buf_release(&names);
 }
 
-int run_cells(struct run *r)
+int run_cells(struct run *r, int (*follow)(struct run *r, size_t cell, size_t first, void *arg),
+              void *arg)
 {
     size_t n_failed = 0, *order = xcalloc(r->n_cells, sizeof(*order));
     size_t *first = xcalloc(r->n_cells, sizeof(*first)), *end = xcalloc(r->n_cells, sizeof(*end));
@@ -81,7 +82,7 @@ int run_cells(struct run *r)
         size_t c = order[i];
 
         first[c] = r->records.n;
-        if (run_cell(r, c) != 0) {
+        if (run_cell(r, c) != 0 || (follow && follow(r, c, first[c], arg) != 0)) {
             drop_records(&r->records, first[c]);
             failed[c] = 1;
             n_failed++;

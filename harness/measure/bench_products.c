@@ -233,7 +233,8 @@ int bench_products(struct bench_outcome *out, const struct bench_models *m,
 
     *out = (struct bench_outcome){
         .task = product_names[what], .cache = warm ? "warm" : "cold", .context = NAN};
-    if (m->dense->store || m->pruned->store || (warm && n_bytes > dev->ops->cache_nbytes(dev)))
+    if (m->dense->store || m->pruned->store || m->pruned->reshaped ||
+        (warm && n_bytes > dev->ops->cache_nbytes(dev)))
         return -1;
     small = !warm && n_bytes < COLD_FROM * dev->ops->cache_nbytes(dev);
     if (small)

@@ -20,7 +20,7 @@ struct bench_models {
     const struct model *dense, *pruned;
     int dense_is_pruned; /* two do not fit: `dense` reads the pruned weights too */
     double act_sparsity;
-    double weight_zeros; /* share of the pruned model's linears */
+    double weight_zeros; /* share of the dense model's linears that is zero or gone */
     double read_rate;    /* bytes a second, of bench_read_rate(); NaN: not known */
     uint64_t seed;       /* of made-up inputs */
     struct bench_limits limits;
@@ -65,15 +65,17 @@ enum bench_products {
 /* Times them in every layer of the model one after another; the unit is one layer (the head: one
  * product). Cold: the weights come from memory: those of all layers are larger than the cache, or
  * it is flushed before each sample. Warm: the first layer's again and again; -1 without a message
- * where these do not fit the cache. Inputs are normal random numbers of which the rule drops
- * act_sparsity; making and dropping them is not timed. 0 or -1: nothing to time. */
+ * where these do not fit the cache. Not of a model with parts removed. Inputs are normal random
+ * numbers of which the rule drops act_sparsity; making and dropping them is not timed. 0 or -1:
+ * nothing to time. */
 int bench_products(struct bench_outcome *out, const struct bench_models *m,
                    enum bench_products what, int warm);
 
 /* ---- decoding */
 
 /* Times whole steps of decoding after ids[0 .. context): the layers, the head and the choice of the
- * next token. The unit is a token. 0 or -1: nothing to time (no decoding here, no room). */
+ * next token. The unit is a token. 0 or -1: nothing to time (no decoding here, no
+ * room, or a model with parts removed). */
 int bench_decode(struct bench_outcome *out, const struct bench_models *m, const int32_t *ids,
                  size_t context);
 

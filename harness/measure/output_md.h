@@ -23,7 +23,7 @@ int md_paired_table(const struct md_block *k, struct buf *out);
 
 /* Speed records: the table of what was timed; and, below everything, for each cell and context a
  * sentence on how many times faster the faster of its sparse paths decodes than the dense model (the
- * linears of a layer where decoding was not timed). */
+ * linears of a layer, or a prompt, where that was not timed). */
 void md_speed_table(const struct record *const *records, size_t n, struct buf *out);
 void md_speed_sentences(const struct record *const *records, size_t n, struct buf *out);
 

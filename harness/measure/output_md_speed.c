@@ -186,11 +186,12 @@ static int is_headline(const struct record *r, const char *task,
 
 static void add_what(struct buf *b, const struct record *r)
 {
-    int weights = strcmp(r->path, "nonzeros") == 0;
+    int weights = strcmp(r->path, "nonzeros") == 0, batch = strcmp(r->path, "sparse") == 0;
 
-    buf_adds(b, weights && r->act_sparsity > 0 ? "dual "
-                : weights                      ? "sparse weights "
-                                               : "sparse activations ");
+    buf_adds(b, batch                            ? "pruned "
+                : weights && r->act_sparsity > 0 ? "dual "
+                : weights                        ? "sparse weights "
+                                                 : "sparse activations ");
     add_share(b, r->weight_sparsity, r->nm);
     buf_addc(b, '/');
     add_share(b, r->act_sparsity, NULL);
@@ -220,10 +221,10 @@ static void add_sentence(struct buf *out, const struct record *r,
 
 void md_speed_sentences(const struct record *const *records, size_t n, struct buf *out)
 {
-    static const char *const tasks[] = {"decode", "layer"};
+    static const char *const tasks[] = {"decode", "layer", "prefill"};
     size_t found = 0;
 
-    for (size_t k = 0; k < 2 && !found; k++)
+    for (size_t k = 0; k < 3 && !found; k++)
         for (size_t i = 0; i < n; i++) {
             const struct record *r = records[i];
 
@@ -233,8 +234,11 @@ void md_speed_sentences(const struct record *const *records, size_t n, struct bu
             if (k == 0)
                 buf_addf(out, "Decoding after %.0f tokens, %s:\n", r->context,
                          r->method ? r->method : "-");
-            else
+            else if (k == 1)
                 buf_addf(out, "The linears of a layer, %s:\n", r->method ? r->method : "-");
+            else
+                buf_addf(out, "A prompt of %.0f tokens, %s:\n", r->context,
+                         r->method ? r->method : "-");
             add_sentence(out, r, records, n);
         }
 }
