@@ -31,7 +31,8 @@ static void test_stats_by_hand(void)
     bench_stats(x, 7, &s);
     CHECK(s.n == 7 && s.median == 10 && s.mad == 1 && s.n_outliers == 1);
     CHECK_NEAR(s.noise_pct, 14.826, 1e-9);
-    CHECK_NEAR(s.error_pct, 100 * 1.2533 * 1.4826 / sqrt(7) / 10, 1e-9);
+    /* Few samples: the standard deviation, sqrt(781.428571 / 6), is larger. */
+    CHECK_NEAR(s.error_pct, 100 * 1.2533 * sqrt(781.428571 / 6) / sqrt(7) / 10, 1e-5);
     /* Halves of three: medians of 12 10 40 and 10 9 11. */
     CHECK_NEAR(s.drift_pct, 100 * (10. / 12 - 1), 1e-9);
 }
@@ -68,6 +69,20 @@ static void test_not_a_time(void)
         CHECK(bench_should_stop(both, 2, 5, 0, &l) == BENCH_NO_TIME);
     }
     CHECK(isnan(bench_ratio(x, y, 0).value));
+}
+
+/* Two equal samples of three do not make an error of nothing. */
+static void test_few_samples(void)
+{
+    static const double a[] = {20, 20, 30}, b[] = {10, 10, 10};
+    double many[BENCH_FEW];
+    struct bench_stats s;
+
+    CHECK_NEAR(bench_ratio(a, b, 3).se, 1.2533 * sqrt(1. / 3) / sqrt(3), 1e-9);
+    for (size_t i = 0; i < BENCH_FEW; i++)
+        many[i] = i == 5 ? 30 : 20;
+    bench_stats(many, BENCH_FEW, &s);
+    CHECK(s.error_pct == 0 && s.n_outliers == 1);
 }
 
 /* The stated error is the spread of the estimate over many repetitions, within a fifth. */
@@ -533,6 +548,7 @@ int main(void)
     RUN(test_stats_by_hand);
     RUN(test_stats_of_constants);
     RUN(test_not_a_time);
+    RUN(test_few_samples);
     RUN(test_errors_are_honest);
     RUN(test_outliers_do_not_move_the_ratio);
     RUN(test_drift);

@@ -22,9 +22,13 @@ static int all_times(const double *x, size_t n)
     return n > 0;
 }
 
-static double median_error(double mad, size_t n)
+static double median_error(const double *x, size_t n)
 {
-    return n > 1 ? MEDIAN_ERROR * MAD_TO_SIGMA * mad / sqrt((double)n) : NAN;
+    double s = MAD_TO_SIGMA * stats_mad(x, n);
+
+    if (n < BENCH_FEW)
+        s = fmax(s, stats_mean(x, n).se * sqrt((double)n));
+    return n > 1 ? MEDIAN_ERROR * s / sqrt((double)n) : NAN;
 }
 
 void bench_stats(const double *x, size_t n, struct bench_stats *out)
@@ -37,7 +41,7 @@ void bench_stats(const double *x, size_t n, struct bench_stats *out)
     out->median = stats_median(x, n);
     out->mad = stats_mad(x, n);
     out->noise_pct = 100 * MAD_TO_SIGMA * out->mad / out->median;
-    out->error_pct = 100 * median_error(out->mad, n) / out->median;
+    out->error_pct = 100 * median_error(x, n) / out->median;
     for (size_t i = 0; i < n; i++)
         out->n_outliers += fabs(x[i] - out->median) > 3 * MAD_TO_SIGMA * out->mad;
     if (half)
@@ -55,7 +59,7 @@ struct estimate bench_ratio(const double *a, const double *b, size_t n)
     for (size_t i = 0; i < n; i++)
         ratio[i] = a[i] / b[i];
     e.value = stats_median(ratio, n);
-    e.se = median_error(stats_mad(ratio, n), n);
+    e.se = median_error(ratio, n);
     free(ratio);
     return e;
 }

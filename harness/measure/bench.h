@@ -3,7 +3,9 @@
  * is NaN, and so becomes null in a record.
  *
  * Robust: the spread is s = 1.4826 MAD, the standard deviation where samples are normal. The
- * standard error of a median of n samples is 1.2533 s / sqrt(n) (asymptotic, normal samples). */
+ * standard error of a median of n samples is 1.2533 s / sqrt(n) (asymptotic, normal samples). Of
+ * fewer than BENCH_FEW the MAD may be small by chance: there the standard deviation stands for s if
+ * it is larger. */
 #ifndef DUO_MEASURE_BENCH_H
 #define DUO_MEASURE_BENCH_H
 
@@ -11,6 +13,8 @@
 
 #include "harness/base/buf.h"
 #include "harness/measure/stats.h"
+
+#define BENCH_FEW 10
 
 struct bench_stats {
     size_t n;
@@ -24,7 +28,7 @@ void bench_stats(const double *x, size_t n, struct bench_stats *out);
 
 /* How many times faster b is than a. Samples are pairs taken one after the other, a first in even
  * pairs and b first in odd ones, so that a steady drift cancels. value: the median of a[i] / b[i];
- * se: 1.2533 * 1.4826 MAD(a[i] / b[i]) / sqrt(n), NaN for one pair. */
+ * se: the standard error as above, of a[i] / b[i]; NaN for one pair. */
 struct estimate bench_ratio(const double *a, const double *b, size_t n);
 
 struct bench_limits {
