@@ -2,6 +2,14 @@
 #include "prune/pruners.h"
 
 const struct pruner *const pruners[] = {
-    &pruner_dense,     &pruner_magnitude, &pruner_wanda,
-    &pruner_sparsegpt, &pruner_duogpt, &pruner_duogpt_plus,    NULL,
+    &pruner_dense,
+    &pruner_magnitude,
+    &pruner_wanda,
+    &pruner_sparsegpt,
+    &pruner_duogpt,
+    &pruner_duogpt_plus,
+    &pruner_shortgpt,
+    &pruner_sleb,
+    &pruner_blockpruner,
+    NULL,
 };

@@ -160,6 +160,9 @@ static int check_saving(const struct run_options *o)
         return error("nowhere to save: give a new folder with --save DIR");
     if (o->n_methods > 1 || o->n_sparsities > 1 || o->n_act_sparsities > 1)
         return error("one model is saved: give one --method, one --sparsity, one --act-sparsity");
+    if (o->n_methods && o->methods[0]->restructure && !o->methods[0]->whole_layers)
+        return error("method %s leaves layers that a LLaMA's config.json cannot describe",
+                     o->methods[0]->name);
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #ifndef DUO_MEASURE_PRUNER_H
 #define DUO_MEASURE_PRUNER_H
 
+#include "harness/base/progress.h"
 #include "harness/model/model.h"
 
 /* Statistics of one group's input, float32 on the device, sums over n_tokens. X: sparsified input in
@@ -48,12 +49,13 @@ struct prune_job {
     size_t layer;
 };
 
-/* The whole model. */
+/* The whole model, for a structured method. */
 struct restructure_job {
     struct model *m; /* as loaded, dense rules; its weights are on the device */
     const struct prune_options *options;
     const int32_t *ids; /* n_windows x window */
     size_t n_windows, window;
+    struct progress progress; /* of parameters removed: the method adds to it */
 };
 
 /* Options that a method knows; naming another is a usage error. */
@@ -76,8 +78,9 @@ struct pruner {
     double alpha;   /* the default */
     /* Unstructured. 0, or error() naming layer and linear. Call pruner_run(). */
     int (*prune)(struct prune_job *job);
-    /* Structured, else NULL: by reshape.h, nothing at sparsity 0. 0, or error(). */
+    /* Structured, else NULL; called for a sparsity above 0. 0, or error(). */
     int (*restructure)(struct restructure_job *job);
+    int whole_layers; /* 1: structured, and all that it removes are whole layers: still a LLaMA */
 };
 
 /* Runs the method on one group, after its statistics are found to be finite. 0, or error() naming

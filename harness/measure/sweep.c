@@ -13,12 +13,9 @@
 #include "harness/base/error.h"
 #include "harness/base/progress.h"
 #include "harness/measure/layer_stats.h"
+#include "harness/measure/restructure.h"
 #include "harness/model/reshape.h"
 #include "harness/model/session.h"
-
-/* Tokens per forward pass of calibration: what fits the caches, or fills a card. */
-#define CHUNK_ROWS_HOST 2048
-#define CHUNK_ROWS_DEVICE 8192
 
 /* On the host all streams together stay below this; a device's own memory is used up to a half. */
 #define HOST_STREAM_BYTES ((size_t)1 << 30)
@@ -444,12 +441,25 @@ static int check_nm(const struct model *m, const struct pruner *method,
 
 static int restructure(struct sweep *w, const int32_t *ids)
 {
-    struct restructure_job job = {w->m, w->options, ids, w->n_windows, w->window};
+    struct restructure_job job = {.m = w->m,
+                                  .options = w->options,
+                                  .ids = ids,
+                                  .n_windows = w->n_windows,
+                                  .window = w->window};
+    char what[64];
 
     if (reshape_check(w->m) != 0)
         return -1;
     model_set_activation(w->m, ACT_DENSE, 0);
-    return w->method->restructure(&job);
+    if (w->options->sparsity == 0)
+        return 0;
+    snprintf(what, sizeof(what), "prune by %s", w->method->name);
+    progress_begin(&job.progress, what, "parameters",
+                   w->options->sparsity * (double)config_n_linear_params(&w->m->config));
+    if (w->method->restructure(&job) != 0)
+        return -1;
+    progress_end(&job.progress);
+    return 0;
 }
 
 int sweep_prune(struct model *m, const struct pruner *method, const struct prune_options *o,
@@ -468,9 +478,7 @@ int sweep_prune(struct model *m, const struct pruner *method, const struct prune
     } else if (!method->needs) {
         rc = without_data(&w);
     } else {
-        size_t chunk = m->dev->ops->is_host ? CHUNK_ROWS_HOST : CHUNK_ROWS_DEVICE;
-
-        w.per_chunk = window < chunk ? chunk / window : 1;
+        w.per_chunk = windows_per_pass(m->dev, window);
         rc = with_data(&w, ids);
     }
     w.times.total = now_seconds() - start;

@@ -213,9 +213,9 @@ static void mlp_block(struct session *s, const struct layer *l, struct tensor x)
     add_bias(s, x, l->down_bias);
 }
 
-void session_layers(struct session *s, struct tensor x, size_t first)
+void session_layers(struct session *s, struct tensor x, size_t first, size_t end)
 {
-    for (size_t i = first; i < s->m->config.n_layers; i++) {
+    for (size_t i = first; i < end; i++) {
         const struct layer *l = model_layer(s->m, i);
 
         attention_block(s, l, i, x);
@@ -242,7 +242,7 @@ void session_forward(struct session *s)
     s->n_rows_run += batch_n_rows(&s->batch);
     x = rows_of(s, s->x, s->x.cols);
     session_embed(s, x);
-    session_layers(s, x, 0);
+    session_layers(s, x, 0, s->m->config.n_layers);
 }
 
 /* final[0 .. n) = norm(x[rows]); rows: on the device. */

@@ -37,10 +37,10 @@ size_t session_nbytes(const struct model *m, size_t max_rows, size_t n_pages, in
 /* Uploads s->batch and runs it through all layers; s->x then holds the last layer's output. */
 void session_forward(struct session *s);
 
-/* The two halves of session_forward: uploads s->batch; runs x, residual streams of its rows,
- * through the layers from `first` on. */
+/* Parts of session_forward: uploads s->batch; runs x, the residual stream of its rows, through
+ * layers [first, end). */
 void session_begin(struct session *s);
-void session_layers(struct session *s, struct tensor x, size_t first);
+void session_layers(struct session *s, struct tensor x, size_t first, size_t end);
 
 /* After session_forward: for each of n rows of the batch, the log-probability of target[i] as the
  * next token and whether it is the arg-max. Host arrays. In two halves: between begin and end the
