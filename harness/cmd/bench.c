@@ -134,8 +134,7 @@ static int time_cell(struct bench *b)
     b->models.pruned = &r->model;
     b->models.act_sparsity = b->cell->act_sparsity;
     b->models.weight_zeros = r->weight_zeros;
-    if (b->cell->act_sparsity > 0)
-        model_set_activation(&r->model, ACT_TOPK, b->cell->act_sparsity);
+    run_set_rules(r, b->cell);
     progress_quiet(1); /* inside what is timed */
     rc = time_products(b) || time_decoding(b) || time_batches(b) ? -1 : 0;
     progress_quiet(r->o.quiet);

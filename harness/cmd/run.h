@@ -59,6 +59,9 @@ int run_cells(struct run *r, int (*follow)(struct run *r, size_t cell, size_t fi
 /* Would pruning for a and for b, in one run, give the same weights? */
 int run_same_weights(const struct cell *a, const struct cell *b);
 
+/* What the cell's activation sparsity means for the inputs of r->model's linears. */
+void run_set_rules(struct run *r, const struct cell *c);
+
 /* What the options and the cell say to the pruner. */
 struct prune_options run_prune_options(const struct run *r, const struct cell *c);
 
