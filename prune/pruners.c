@@ -11,5 +11,7 @@ const struct pruner *const pruners[] = {
     &pruner_shortgpt,
     &pruner_sleb,
     &pruner_blockpruner,
+    &pruner_2ssp,
+    &pruner_flap,
     NULL,
 };

@@ -14,6 +14,8 @@ extern const struct pruner pruner_duogpt_plus;
 extern const struct pruner pruner_shortgpt;
 extern const struct pruner pruner_sleb;
 extern const struct pruner pruner_blockpruner;
+extern const struct pruner pruner_2ssp;
+extern const struct pruner pruner_flap;
 
 /* METHOD sections 3 and 4: solves the layer problem for every matrix of the job, which share
  * ordering, damping and factor. alpha 0 or no residual statistics: SparseGPT. 0 or error(). */
@@ -25,5 +27,19 @@ size_t layers_to_remove(const struct restructure_job *job);
 /* Block influence of every layer: 1 - mean over the calibration tokens of the cosine between the
  * residual stream before and after it. */
 void shortgpt_influence(struct restructure_job *job, double *influence);
+
+/* 2SSP: attentions to remove, from the parameters of a layer's MLP and attention; and the scores of
+ * all neurons, n_layers x m: the mean over the windows of the L2 norm over a window's tokens. */
+size_t two_ssp_attentions(size_t n_layers, double mlp, double attention, double sparsity);
+void two_ssp_norms(struct restructure_job *job, double *score);
+
+/* FLAP: the n input channels of o (element 2 i for layer i) and of down (2 i + 1). */
+struct flap_channels {
+    size_t n;
+    double *mean;  /* over the calibration tokens */
+    double *score; /* Var(x_j) ||W_:,j||^2 */
+};
+struct flap_channels *flap_measure(struct restructure_job *job);
+void flap_release(struct flap_channels *c, size_t n_layers);
 
 #endif

@@ -148,8 +148,10 @@ static void test_bias(void)
     layer_remove_mlp(m, last);
     run(got);
     memcpy(before, session.x.data, 2 * h * sizeof(*before));
-    layer_set_bias(m, &m->layers[last].o_bias, bias);
-    layer_set_bias(m, &m->layers[last].down_bias, bias);
+    m->layers[last].o_bias = device_tensor(m->dev, DTYPE_F32, 1, h);
+    m->layers[last].down_bias = device_tensor(m->dev, DTYPE_F32, 1, h);
+    memcpy(m->layers[last].o_bias.data, bias, h * sizeof(*bias));
+    memcpy(m->layers[last].down_bias.data, bias, h * sizeof(*bias));
     model_remove_empty_layers(m);
     CHECK(m->config.n_layers == last + 1);
     run(got);

@@ -144,10 +144,3 @@ void layer_keep_neurons(struct model *m, size_t layer, const int32_t *neurons, s
     layer_lay_linears(l);
     m->reshaped = 1;
 }
-
-void layer_set_bias(struct model *m, struct tensor *bias, const float *values)
-{
-    *bias = device_tensor(m->dev, DTYPE_F32, 1, m->config.hidden);
-    m->dev->ops->upload(m->dev, bias->data, values, tensor_nbytes(*bias));
-    m->reshaped = 1;
-}

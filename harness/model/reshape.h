@@ -28,7 +28,4 @@ void layer_keep_heads(struct model *m, size_t layer, const int32_t *heads, size_
  */
 void layer_keep_neurons(struct model *m, size_t layer, const int32_t *neurons, size_t n);
 
-/* The bias (1 x h, host) of the layer's o, or of its down. */
-void layer_set_bias(struct model *m, struct tensor *bias, const float *values);
-
 #endif
