@@ -128,6 +128,21 @@ static double bench_linear(const char *what, size_t rows, size_t n, size_t k, in
     return s;
 }
 
+static void bench_gated(void)
+{
+    struct tensor x = random_tensor(DTYPE_F16, T, H, 1),
+                  w = random_tensor(DTYPE_F16, 2 * M, H, 0.02);
+    struct tensor gu = device_tensor(dev, DTYPE_F16, T, 2 * M);
+    struct tensor out = device_tensor(dev, DTYPE_F16, T, M);
+
+    report("linear gate,up with silu_mul",
+           SECONDS(dev->ops->linear_silu_mul(dev, out, gu, x, w, NULL)), 0, 4.0 * T * M * H);
+    device_tensor_free(dev, &x);
+    device_tensor_free(dev, &w);
+    device_tensor_free(dev, &gu);
+    device_tensor_free(dev, &out);
+}
+
 static double bench_attention(const char *what, struct attention_shape sh, size_t n_seq, size_t len,
                               double *store)
 {
@@ -212,6 +227,7 @@ static void bench_forward(void)
     layer += bench_linear("linear q,k,v 12288 x 4096", T, 3 * H, H, 0);
     layer += bench_linear("linear o 4096 x 4096, += f32", T, H, H, 1);
     layer += bench_linear("linear gate,up 22016 x 4096", T, 2 * M, H, 0);
+    bench_gated();
     layer += bench_linear("linear down 4096 x 11008, += f32", T, H, M, 1);
     bench_linear("linear q,k,v, 1 row", 1, 3 * H, H, 0);
     bench_linear("linear q,k,v, 128 rows", 128, 3 * H, H, 0);
@@ -233,6 +249,105 @@ static void bench_forward(void)
            "(%.1f %%)\n",
            T / all, flops / all * 1e-12, T / (32 * (layer + sparse) + head),
            100 * all / (32 * (layer + sparse) + head));
+}
+
+/* ---- the same as one run: seconds of a pass through 32 layers and the head */
+
+struct pass {
+    struct attention_shape shape;
+    struct tensor qkv[8], o[8], gate_up[8], down[8]; /* distinct weights, taken by turns */
+    struct tensor norm, head, cos_sin, x0, x, in, qkv_out, attn, gu, act;
+    struct kv_layer kv;
+    struct packed_batch batch;
+    double *logprob;
+    int32_t *is_top, *target;
+};
+
+static struct tensor normal_tensor(enum dtype t, size_t rows, size_t cols, float stddev)
+{
+    static uint64_t stream;
+    struct tensor a = device_tensor(dev, t, rows, cols);
+
+    dev->ops->fill_normal(dev, a, stddev, 1, ++stream);
+    return a;
+}
+
+static void run_pass(struct pass *p, const struct act_rule *rule)
+{
+    const struct backend *ops = dev->ops;
+
+    ops->copy(dev, p->x.data, p->x0.data, tensor_nbytes(p->x));
+    for (int i = 0; i < 32; i++) {
+        ops->rmsnorm(dev, p->in, p->x, p->norm, 1e-5f, rule);
+        ops->linear(dev, p->qkv_out, p->in, p->qkv[i % 8], 0);
+        ops->kv_write(dev, p->kv, p->qkv_out, p->shape, p->cos_sin, &p->batch.b);
+        ops->attention(dev, p->attn, p->qkv_out, p->kv, p->shape, p->cos_sin, &p->batch.b, rule);
+        ops->linear(dev, p->x, p->attn, p->o[i % 8], 1);
+        ops->rmsnorm(dev, p->in, p->x, p->norm, 1e-5f, rule);
+        ops->linear_silu_mul(dev, p->act, p->gu, p->in, p->gate_up[i % 8], rule);
+        ops->linear(dev, p->x, p->act, p->down[i % 8], 1);
+    }
+    ops->rmsnorm(dev, p->in, p->x, p->norm, 1e-5f, NULL);
+    ops->logprob(dev, p->logprob, p->is_top, p->in, p->head, p->target);
+}
+
+static void bench_pass(size_t rows)
+{
+    struct pass p = {.shape = {NH, NH, D}};
+    struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
+    struct segment seg[8];
+    double flops = 2.0 * (double)rows *
+                   (32.0 * (4.0 * H * H + 3.0 * H * M) + (double)H * V + 32.0 * SEQ * H),
+           s;
+
+    for (size_t i = 0; i < rows / SEQ; i++)
+        seg[i] = (struct segment){SEQ, -1};
+    p.batch = packed_make(dev, &rng, seg, rows / SEQ);
+    for (int i = 0; i < 8; i++) {
+        p.qkv[i] = normal_tensor(DTYPE_F16, 3 * H, H, 0.02f);
+        p.o[i] = normal_tensor(DTYPE_F16, H, H, 0.02f);
+        p.gate_up[i] = normal_tensor(DTYPE_F16, 2 * M, H, 0.02f);
+        p.down[i] = normal_tensor(DTYPE_F16, H, M, 0.02f);
+    }
+    p.norm = device_tensor(dev, DTYPE_F16, 1, H);
+    dev->ops->fill(dev, p.norm, 1);
+    p.head = normal_tensor(DTYPE_F16, V, H, 0.02f);
+    p.cos_sin = random_tensor(DTYPE_F32, SEQ, D, 0.7);
+    p.x0 = normal_tensor(DTYPE_F32, rows, H, 1);
+    p.x = device_tensor(dev, DTYPE_F32, rows, H);
+    p.in = device_tensor(dev, DTYPE_F16, rows, H);
+    p.qkv_out = device_tensor(dev, DTYPE_F16, rows, 3 * H);
+    p.attn = device_tensor(dev, DTYPE_F16, rows, H);
+    p.gu = device_tensor(dev, DTYPE_F16, rows, 2 * M);
+    p.act = device_tensor(dev, DTYPE_F16, rows, M);
+    p.kv.k = dev->ops->alloc(dev, p.batch.n_pages * KV_PAGE * H * 2);
+    p.kv.v = dev->ops->alloc(dev, p.batch.n_pages * KV_PAGE * H * 2);
+    p.logprob = dev->ops->alloc(dev, rows * 8);
+    p.is_top = dev->ops->alloc(dev, rows * 4);
+    p.target = dev->ops->alloc(dev, rows * 4);
+    dev->ops->zero(dev, p.target, rows * 4);
+    for (int sparse = 0; sparse < 2; sparse++) {
+        s = SECONDS(run_pass(&p, sparse ? &rule : NULL));
+        printf("7B pass of %zu rows, %s: %.1f ms, %.0f tokens/s, %.0f TFLOP/s\n", rows,
+               sparse ? "50 % top-k" : "dense", s * 1e3, (double)rows / s, flops / s * 1e-12);
+    }
+    for (int i = 0; i < 8; i++) {
+        device_tensor_free(dev, &p.qkv[i]);
+        device_tensor_free(dev, &p.o[i]);
+        device_tensor_free(dev, &p.gate_up[i]);
+        device_tensor_free(dev, &p.down[i]);
+    }
+    struct tensor *rest[] = {&p.norm, &p.head,    &p.cos_sin, &p.x0, &p.x,
+                             &p.in,   &p.qkv_out, &p.attn,    &p.gu, &p.act};
+
+    for (size_t i = 0; i < sizeof(rest) / sizeof(*rest); i++)
+        device_tensor_free(dev, rest[i]);
+    dev->ops->free(dev, p.kv.k);
+    dev->ops->free(dev, p.kv.v);
+    dev->ops->free(dev, p.logprob);
+    dev->ops->free(dev, p.is_top);
+    dev->ops->free(dev, p.target);
+    packed_release(dev, &p.batch);
 }
 
 /* ---- pruning: seconds of 7B's DuoGPT from its parts */
@@ -328,6 +443,8 @@ void bench(void)
     printf("\n# %s; f16, %d tokens, LLaMA-2-7B's shapes\n", dev->ops->describe(dev), T);
     ceilings();
     bench_forward();
+    bench_pass(T);
+    bench_pass(2 * T);
     stats += 3 * bench_statistics(H);
     stats += bench_statistics(M);
     solve += bench_solve(H, qkv, 3);

@@ -1,13 +1,13 @@
-/* check_kernels [--backend NAME] [--seed N] [--bench] [--only GROUP] [--dtype T]: checks every
- * operation of a backend (auto: the GPU, if there is one) against the CPU's, on shapes and values
- * that are hard to get right; --bench then times them at LLaMA-2-7B's shapes. Not part of make
- * test: it needs a GPU.
- */
+/* check_kernels [--backend NAME] [--seed N] [--bench] [--only GROUP] [--dtype T] [--quick]: checks
+ * every operation of a backend (auto: the GPU, if there is one) against the CPU's, on shapes and
+ * values that are hard to get right; --bench then times them at LLaMA-2-7B's shapes; --quick keeps
+ * the shapes small, for a run under a sanitizer. Not part of make test: it needs a GPU. */
 #include "tests/check_kernels.h"
 
 struct device *dev, *ref;
 struct pcg32 rng;
 unsigned checked_dtypes;
+int quick;
 
 static const char *option(int argc, char **argv, const char *name, const char *otherwise)
 {
@@ -39,6 +39,7 @@ int main(int argc, char **argv)
     for (enum dtype t = DTYPE_F32; t <= DTYPE_BF16; t++)
         if ((dev->ops->dtypes >> t & 1) && (!*dtype || strcmp(dtype, dtype_name(t)) == 0))
             checked_dtypes |= 1u << t;
+    quick = flag(argc, argv, "--quick");
     printf("# %s: %s; seed %llu\n", dev->ops->name, dev->ops->describe(dev), seed);
     if (!*only || strcmp(only, "rows") == 0)
         failed += check_rows();

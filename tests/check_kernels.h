@@ -8,6 +8,7 @@ extern struct device *dev; /* under test */
 extern struct device *ref; /* the CPU */
 extern struct pcg32 rng;
 extern unsigned checked_dtypes; /* bit 1 << enum dtype */
+extern int quick;               /* leave out what takes long under a sanitizer */
 
 /* Each prints a line per operation, as tests/test.h does, and returns how many failed. */
 int check_rows(void);

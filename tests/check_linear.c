@@ -98,12 +98,61 @@ static void test_linear_gives_a_row_the_same_bits_in_every_batch(void)
         bits_case(t, DTYPE_F32, 257, 1408, 1);
         bits_case(t, DTYPE_F32, 4096, 512, 0);
     }
-    if (!(checked_dtypes >> DTYPE_F16 & 1))
+    if (!(checked_dtypes >> DTYPE_F16 & 1) || quick)
         return;
     bits_case(DTYPE_F16, DTYPE_F16, 12288, 4096, 0);
     bits_case(DTYPE_F16, DTYPE_F32, 4096, 11008, 1);
     bits_case(DTYPE_BF16, DTYPE_BF16, 6144, 4096, 0);
     bits_case(DTYPE_F16, DTYPE_F16, 4096, 4096, 0);
+}
+
+/* The gate fused with its products: the bits of the two operations apart, for all and for few rows.
+ */
+static void gated_case(enum dtype t, size_t rows, size_t m, size_t k, const struct act_rule *rule)
+{
+    float *x = uniform_floats(&rng, rows * k), *w = uniform_floats(&rng, 2 * m * k);
+    struct tensor a = put(dev, t, rows, k, x), b = put(dev, t, 2 * m, k, w);
+    struct tensor gu = poison(dev, t, rows, 2 * m), want = poison(dev, t, rows, m);
+    struct tensor got = poison(dev, t, rows, m), scratch = poison(dev, t, rows, 2 * m);
+    size_t nbytes = tensor_nbytes(want);
+    void *p = xmalloc(nbytes), *q = xmalloc(nbytes);
+
+    dev->ops->linear(dev, gu, a, b, 0);
+    dev->ops->silu_mul(dev, want, gu, rule);
+    dev->ops->linear_silu_mul(dev, got, scratch, a, b, rule);
+    dev->ops->download(dev, p, want.data, nbytes);
+    dev->ops->download(dev, q, got.data, nbytes);
+    EXPECT(same_bits(p, q, nbytes), "linear_silu_mul %s, %zu x %zu x %zu", dtype_name(t), rows, m,
+           k);
+    free(x);
+    free(w);
+    free(p);
+    free(q);
+    device_tensor_free(dev, &a);
+    device_tensor_free(dev, &b);
+    device_tensor_free(dev, &gu);
+    device_tensor_free(dev, &scratch);
+    device_tensor_free(dev, &want);
+    device_tensor_free(dev, &got);
+}
+
+static void test_linear_silu_mul_has_the_bits_of_linear_and_silu_mul(void)
+{
+    struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
+
+    FOR_DTYPES(t)
+    {
+        gated_case(t, 3, 33, 100, NULL);
+        gated_case(t, 1024, 344, 200, NULL);
+        gated_case(t, 1100, 128, 64, &rule);
+        gated_case(t, 1500, 1000, 72, NULL);
+        gated_case(t, 2500, 136, 8, NULL);
+        gated_case(t, 1025, 264, 1408, &rule);
+        if (t != DTYPE_F32 && !quick) {
+            gated_case(t, 8191, 2816, 4096, NULL);
+            gated_case(t, 1537, 11008, 4096, NULL);
+        }
+    }
 }
 
 /* ---- log-probabilities. Tolerance: 2e-5 of the logits' size, which is float32's sums over h */
@@ -267,6 +316,7 @@ int check_linear(void)
 
     RUN_AND_COUNT(test_linear, failed);
     RUN_AND_COUNT(test_linear_gives_a_row_the_same_bits_in_every_batch, failed);
+    RUN_AND_COUNT(test_linear_silu_mul_has_the_bits_of_linear_and_silu_mul, failed);
     RUN_AND_COUNT(test_logprob, failed);
     RUN_AND_COUNT(test_divergence, failed);
     RUN_AND_COUNT(test_greedy_takes_the_lowest_of_equal_ids, failed);

@@ -248,6 +248,26 @@ static void test_linear_gives_a_row_the_same_bits_in_every_batch(void)
     check_linear_rows(256, 1408);
 }
 
+static void test_gated_products_are_linear_and_silu_mul(void)
+{
+    struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
+    float *x = random_floats(&rng, 70 * 64, 1), *w = random_floats(&rng, 2 * 48 * 64, 1);
+    struct tensor a = up(70, 64, x), b = up(96, 64, w), gu = poison(dev, DTYPE_F32, 70, 96);
+    struct tensor want = poison(dev, DTYPE_F32, 70, 48), got = poison(dev, DTYPE_F32, 70, 48);
+
+    dev->ops->linear(dev, gu, a, b, 0);
+    dev->ops->silu_mul(dev, want, gu, &rule);
+    dev->ops->linear_silu_mul(dev, got, gu, a, b, &rule);
+    CHECK(same_bits(at(got), at(want), tensor_nbytes(got)));
+    free(x);
+    free(w);
+    device_tensor_free(dev, &a);
+    device_tensor_free(dev, &b);
+    device_tensor_free(dev, &gu);
+    device_tensor_free(dev, &want);
+    device_tensor_free(dev, &got);
+}
+
 /* ---- attention */
 
 static float *textbook_attention(const struct packed_batch *t, const struct segment *seg,
@@ -473,6 +493,7 @@ int main(void)
     RUN(test_silu_mul);
     RUN(test_linear);
     RUN(test_linear_gives_a_row_the_same_bits_in_every_batch);
+    RUN(test_gated_products_are_linear_and_silu_mul);
     RUN(test_keys_and_queries_turn_by_their_positions);
     RUN(test_attention);
     RUN(test_attention_gives_a_row_the_same_bits_in_every_batch);

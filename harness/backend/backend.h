@@ -157,6 +157,10 @@ struct backend {
     /* out (T x m) = rule(silu(gate) * up), gate_up: T x 2m, [gate | up]; silu(x) = x / (1 + e^-x) */
     void (*silu_mul)(struct device *dev, struct tensor out, struct tensor gate_up,
                      const struct act_rule *rule);
+    /* out (T x m) = rule(silu(x Wg^T) * (x Wu^T)), w: 2m x n_in, [Wg | Wu] one above the other: what
+     * linear and silu_mul make of it, to the bit. gate_up: T x 2m, scratch. */
+    void (*linear_silu_mul)(struct device *dev, struct tensor out, struct tensor gate_up,
+                            struct tensor x, struct tensor w, const struct act_rule *rule);
     /* out = rule(x); out may be x. */
     void (*sparsify)(struct device *dev, struct tensor out, struct tensor x,
                      const struct act_rule *rule);

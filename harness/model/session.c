@@ -162,8 +162,7 @@ void layer_mlp_hidden(struct session *s, const struct layer *l, struct tensor in
     struct device *dev = s->m->dev;
     struct tensor gate_up = rows_of(s, s->gate_up, l->gate_up.rows);
 
-    dev->ops->linear(dev, gate_up, in, l->gate_up, 0);
-    dev->ops->silu_mul(dev, act, gate_up, fused(s, &l->rules[GROUP_DOWN]));
+    dev->ops->linear_silu_mul(dev, act, gate_up, in, l->gate_up, fused(s, &l->rules[GROUP_DOWN]));
     apply_apart(s, act, &l->rules[GROUP_DOWN]);
 }
 

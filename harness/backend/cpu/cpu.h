@@ -36,6 +36,8 @@ void cpu_attention(struct device *, struct tensor, struct tensor, struct kv_laye
                    struct attention_shape, struct tensor, const struct batch_layout *,
                    const struct act_rule *);
 void cpu_silu_mul(struct device *, struct tensor, struct tensor, const struct act_rule *);
+void cpu_linear_silu_mul(struct device *, struct tensor, struct tensor, struct tensor,
+                         struct tensor, const struct act_rule *);
 void cpu_sparsify(struct device *, struct tensor, struct tensor, const struct act_rule *);
 void cpu_logprob(struct device *, double *, int32_t *, struct tensor, struct tensor,
                  const int32_t *);

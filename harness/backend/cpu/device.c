@@ -145,6 +145,7 @@ const struct backend backend_cpu = {
     .kv_write = cpu_kv_write,
     .attention = cpu_attention,
     .silu_mul = cpu_silu_mul,
+    .linear_silu_mul = cpu_linear_silu_mul,
     .sparsify = cpu_sparsify,
     .logprob = cpu_logprob,
     .divergence = cpu_divergence,

@@ -177,6 +177,13 @@ void cpu_silu_mul(struct device *dev, struct tensor out, struct tensor gate_up,
     cpu_count(rule, zeros);
 }
 
+void cpu_linear_silu_mul(struct device *dev, struct tensor out, struct tensor gate_up,
+                         struct tensor x, struct tensor w, const struct act_rule *rule)
+{
+    cpu_linear(dev, gate_up, x, w, 0);
+    cpu_silu_mul(dev, out, gate_up, rule);
+}
+
 void cpu_sparsify(struct device *dev, struct tensor out, struct tensor x,
                   const struct act_rule *rule)
 {

@@ -71,20 +71,6 @@ __device__ __forceinline__ void mma(float (&c)[4], const unsigned (&a)[4], unsig
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-__device__ __forceinline__ unsigned pack(float lo, float hi, __half)
-{
-    __half2 h = __floats2half2_rn(lo, hi);
-
-    return *(unsigned *)&h;
-}
-
-__device__ __forceinline__ unsigned pack(float lo, float hi, __nv_bfloat16)
-{
-    __nv_bfloat162 h = __floats2bfloat162_rn(lo, hi);
-
-    return *(unsigned *)&h;
-}
-
 __device__ __forceinline__ float exp2_fast(float x)
 {
     float y;

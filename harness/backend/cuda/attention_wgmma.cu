@@ -61,20 +61,6 @@ __device__ __forceinline__ float exp2_fast(float x)
     return y;
 }
 
-__device__ __forceinline__ unsigned pack(float lo, float hi, __half)
-{
-    __half2 h = __floats2half2_rn(lo, hi);
-
-    return *(unsigned *)&h;
-}
-
-__device__ __forceinline__ unsigned pack(float lo, float hi, __nv_bfloat16)
-{
-    __nv_bfloat162 h = __floats2bfloat162_rn(lo, hi);
-
-    return *(unsigned *)&h;
-}
-
 /* One warp starts the copies of all blocks of keys and values, as stages become free. */
 template <int D>
 __device__ void copy_pages(const attention_args &a, const struct tile &t, unsigned kv_head,

@@ -43,6 +43,8 @@ void cuda_attention(struct device *, struct tensor, struct tensor, struct kv_lay
                     struct attention_shape, struct tensor, const struct batch_layout *,
                     const struct act_rule *);
 void cuda_silu_mul(struct device *, struct tensor, struct tensor, const struct act_rule *);
+void cuda_linear_silu_mul(struct device *, struct tensor, struct tensor, struct tensor,
+                          struct tensor, const struct act_rule *);
 void cuda_sparsify(struct device *, struct tensor, struct tensor, const struct act_rule *);
 void cuda_logprob(struct device *, double *, int32_t *, struct tensor, struct tensor,
                   const int32_t *);

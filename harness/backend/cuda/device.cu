@@ -120,6 +120,7 @@ const struct backend backend_cuda = {
     .kv_write = cuda_kv_write,
     .attention = cuda_attention,
     .silu_mul = cuda_silu_mul,
+    .linear_silu_mul = cuda_linear_silu_mul,
     .sparsify = cuda_sparsify,
     .logprob = cuda_logprob,
     .divergence = cuda_divergence,

@@ -105,6 +105,12 @@ void gemm_f32(struct device *dev, int a_t, int b_t, size_t m, size_t n, size_t k
 void gemm_solve_upper(struct device *dev, size_t m, size_t n, const double *r, size_t ldr,
                       double *b, size_t ldb);
 
+/* Random operands for a trial of kernels; whether two tensors have the same bits; and what is known
+ * of gated.cu for weights n x k: 0 nothing, 1 that it gives linear's bits, -1 that it does not. */
+void fill_trial(struct device *dev, struct tensor x);
+bool same_words(struct device *dev, struct tensor a, struct tensor b);
+signed char *gemm_gated(struct device *dev, size_t n, size_t k, enum dtype t);
+
 /* ---- select.cu: *out (device) = the idx-th smallest (0-based) of the n = rows * run scores
  * w[r, first + j]^2 coef[first + j] (square) or |w[r, first + j]| coef[first + j]; coef NULL: 1 */
 struct scores {
@@ -135,6 +141,30 @@ template <> __device__ __forceinline__ __half from_f32<__half>(float x)
 template <> __device__ __forceinline__ __nv_bfloat16 from_f32<__nv_bfloat16>(float x)
 {
     return __float2bfloat16_rn(x);
+}
+
+/* Two values rounded to T in one word, the first in its low half. */
+__device__ __forceinline__ unsigned pack(float lo, float hi, __half)
+{
+    __half2 h = __floats2half2_rn(lo, hi);
+
+    return *(unsigned *)&h;
+}
+
+__device__ __forceinline__ unsigned pack(float lo, float hi, __nv_bfloat16)
+{
+    __nv_bfloat162 h = __floats2bfloat162_rn(lo, hi);
+
+    return *(unsigned *)&h;
+}
+
+/* silu(gate) * up. By __expf and __fdividef: relative error below 2e-6 for |gate| <= 16, 1e-5 up to
+ * 88. */
+template <typename T> __device__ __forceinline__ T silu_times(T gate, T up)
+{
+    float g = to_f32(gate);
+
+    return from_f32<T>(__fdividef(g, 1.0f + __expf(-g)) * to_f32(up));
 }
 
 /* N consecutive elements, loaded and stored as whole 16-byte words where they make some. */

@@ -38,6 +38,7 @@ struct plan {
     cublasLtMatmulDesc_t op;
     cublasLtMatmulAlgo_t first, tuned[N_TUNED];
     bool is_tuned[N_TUNED];
+    signed char gated; /* gemm_gated */
 };
 
 struct gemm {
@@ -226,6 +227,37 @@ static __global__ void compare(unsigned *differ, const unsigned short *a, const 
         atomicAdd(differ, d);
 }
 
+void fill_trial(struct device *dev, struct tensor x)
+{
+    size_t n = tensor_numel(x);
+
+    with_type(x.dtype, [&](auto z) {
+        using T = decltype(z);
+
+        fill<<<grid_for(dev, n, 256), 256, 0, stream_of(dev)>>>((T *)x.data, n);
+    });
+    LAUNCHED("fill");
+}
+
+bool same_words(struct device *dev, struct tensor a, struct tensor b)
+{
+    size_t n = tensor_nbytes(a) / 2;
+    unsigned differ = 0, *d = (unsigned *)cuda_alloc(dev, sizeof(*d));
+
+    cuda_zero(dev, d, sizeof(*d));
+    compare<<<grid_for(dev, n, 256), 256, 0, stream_of(dev)>>>(d, (const unsigned short *)a.data,
+                                                               (const unsigned short *)b.data, n);
+    LAUNCHED("compare");
+    cuda_download(dev, &differ, d, sizeof(differ));
+    cuda_free(dev, d);
+    return differ == 0;
+}
+
+signed char *gemm_gated(struct device *dev, size_t n, size_t k, enum dtype t)
+{
+    return &plan_of(cuda_dev(dev)->gemm, n, k, t, t)->gated;
+}
+
 /* Operands of a trial of t rows; want: the first kernel's output. */
 struct trial {
     size_t t, nbytes;
@@ -245,14 +277,8 @@ static void trial_open(struct device *dev, const struct plan *p, size_t rows, st
     tr->want = cuda_alloc(dev, tr->nbytes);
     tr->got = cuda_alloc(dev, tr->nbytes);
     tr->differ = (unsigned *)cuda_alloc(dev, sizeof(*tr->differ));
-    with_type(p->in, [&](auto z) {
-        using T = decltype(z);
-
-        fill<<<grid_for(dev, tr->t * p->k, 256), 256, 0, stream_of(dev)>>>((T *)tr->x,
-                                                                           tr->t * p->k);
-        fill<<<grid_for(dev, p->n * p->k, 256), 256, 0, stream_of(dev)>>>((T *)tr->w, p->n * p->k);
-    });
-    LAUNCHED("fill");
+    fill_trial(dev, {tr->x, p->in, tr->t, p->k});
+    fill_trial(dev, {tr->w, p->in, p->n, p->k});
     CU(cudaEventCreate(&tr->begin));
     CU(cudaEventCreate(&tr->end));
     CUBLAS(run(dev, p, &p->first, tr->want, tr->x, tr->w, tr->t, 0));

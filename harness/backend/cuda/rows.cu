@@ -89,8 +89,7 @@ void cuda_rmsnorm(struct device *dev, struct tensor out, struct tensor x, struct
     LAUNCHED("rmsnorm");
 }
 
-/* out: rows x n, gate_up: rows x 2n, [gate | up]. By __expf and __fdividef: relative error below
- * 2e-6 for |gate| <= 16, 1e-5 up to 88. */
+/* out: rows x n, gate_up: rows x 2n, [gate | up]. */
 template <typename T, int E, int MOST>
 __global__ void __launch_bounds__(MOST)
     silu_mul(T *out, const T *gate_up, size_t n, struct row_rule rule)
@@ -105,11 +104,8 @@ __global__ void __launch_bounds__(MOST)
         vec<T, 8> up = load8(row + n, j, n, whole);
 
         y[c] = load8(row, j, n, whole);
-        for (int i = 0; i < 8; i++) {
-            float g = to_f32(y[c].v[i]);
-
-            y[c].v[i] = from_f32<T>(__fdividef(g, 1.0f + __expf(-g)) * to_f32(up.v[i]));
-        }
+        for (int i = 0; i < 8; i++)
+            y[c].v[i] = silu_times(y[c].v[i], up.v[i]);
     }
     apply_rule<T, E>(y, (int)n, rule);
 #pragma unroll
