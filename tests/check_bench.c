@@ -294,7 +294,7 @@ static void run_pass(struct pass *p, const struct act_rule *rule)
 static void bench_pass(size_t rows)
 {
     struct pass p = {.shape = {NH, NH, D}};
-    struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5};
     struct segment seg[8];
     double flops = 2.0 * (double)rows *
                    (32.0 * (4.0 * H * H + 3.0 * H * M) + (double)H * V + 32.0 * SEQ * H),

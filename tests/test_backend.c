@@ -250,7 +250,7 @@ static void test_linear_gives_a_row_the_same_bits_in_every_batch(void)
 
 static void test_gated_products_are_linear_and_silu_mul(void)
 {
-    struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5};
     float *x = random_floats(&rng, 70 * 64, 1), *w = random_floats(&rng, 2 * 48 * 64, 1);
     struct tensor a = up(70, 64, x), b = up(96, 64, w), gu = poison(dev, DTYPE_F32, 70, 96);
     struct tensor want = poison(dev, DTYPE_F32, 70, 48), got = poison(dev, DTYPE_F32, 70, 48);
