@@ -5,7 +5,12 @@
  *   min || W X^T - W0 (X + beta dX)^T ||^2 + damp mean(diag H) || W - W0 ||^2,
  * X the sparsified input of the pruned stream and X + dX the dense one: with H = X^T X, C = dX^T X,
  * W (H + damp I) = W0 (H + beta C + damp I) at the kept positions. Conjugate gradients from the
- * walk's weights. beta below 1, because the dense input is known at calibration alone. */
+ * walk's weights.
+ *
+ * beta is 0 by default: the residual is corrected for by the walk alone. WikiText-2 at 50/50,
+ * 128 x 2048 ids, f16 on an H100: duogpt 43.74 on the demo model and 48.61 on a 26 M LLaMA-2; with
+ * beta 0 41.95 of 42.77 (16 windows, CPU) and 48.34, beta 0.125 41.13 and 50.28, beta 0.25 41.51
+ * and 52.31. 8, 20, 60 steps at beta 0.25: 53.5, 52.3, 52.4. */
 #include <stdlib.h>
 
 #include "harness/base/error.h"

@@ -232,7 +232,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 
     assert(n_run_options <= MAX_OPTIONS);
     *o = (struct run_options){.alpha = NAN,
-                              .refit_beta = 0.25,
+                              .refit_beta = 0,
                               .refit_steps = 20,
                               .damp = 0.01,
                               .order = -1,

@@ -441,7 +441,7 @@ const struct run_option run_option_table[] = {
     {0, "rng", "NAME", "pcg (default), or python for published c4 sets", set_rng, TAKES_CALIB, ALL},
     {0, "alpha", "X", "weight of the residual's correction; default 0.125", set_alpha, TAKES_ALPHA,
      ALL},
-    {0, "refit-beta", "X", "duogpt+: share of the residual that kept weights make up; default 0.25",
+    {0, "refit-beta", "X", "duogpt+: share of the residual that kept weights make up; default 0",
      set_refit_beta, TAKES_REFIT, ALL},
     {0, "refit-steps", "N", "duogpt+: steps of conjugate gradients; default 20", set_refit_steps,
      TAKES_REFIT, ALL},
