@@ -9,8 +9,9 @@ static struct device *dev;
 static struct pcg32 rng;
 
 static const enum packed_kind kinds[] = {PACKED_ROWS, PACKED_COLUMNS, PACKED_NONZEROS};
-static const size_t shapes[][2] = {{1, 1},   {1, 9},    {9, 1},     {7, 8},     {8, 7},    {31, 33},
-                                   {64, 64}, {100, 37}, {257, 131}, {300, 255}, {2100, 18}};
+static const size_t shapes[][2] = {{1, 1},     {1, 9},     {9, 1},     {7, 8},
+                                   {8, 7},     {31, 33},   {64, 64},   {100, 37},
+                                   {257, 131}, {300, 255}, {2100, 18}, {4500, 9}};
 
 /* n x k weights: by turns dense, half zero (with -0), nine tenths zero, all zero, odd columns empty
  * and even ones full, odd rows empty, of rows of all sizes, of columns of all sizes. */
@@ -212,7 +213,7 @@ static void test_what_is_skipped_leaves_no_trace(void)
 /* Also packed by one device and read by another: threads cut the rows in other blocks. */
 static void test_bits_do_not_depend_on_the_threads(void)
 {
-    enum { N = 1500, K = 203 };
+    enum { N = 1501, K = 203 };
     float *w = weights(N, K, 1), *x = inputs(K, 1), first[N];
     static const int threads[] = {1, 2, 3, 8, 64};
 

@@ -5,31 +5,37 @@
 #include "harness/backend/cpu/packed.h"
 
 #define TILE 16 /* columns that are turned at a time: a cache line of each row */
+/* Not a power of 2: the columns of a tile would compete for the same lines of the cache. */
+typedef float tile_column[PACKED_MAX_ROWS + 16];
 
-/* Small enough that every thread has some blocks, if there are rows for it. */
+/* As many blocks for each thread, and not more than it takes. */
 static size_t rows_per_block(size_t n_out, size_t n_threads)
 {
-    size_t rows = (n_out / (4 * n_threads) + 31) / 32 * 32;
+    size_t most = n_threads * PACKED_MAX_ROWS, n_blocks = n_threads * ((n_out + most - 1) / most);
 
-    return rows < 32 ? 32 : rows > PACKED_MAX_ROWS ? PACKED_MAX_ROWS : rows;
+    return (n_out + 32 * n_blocks - 1) / (32 * n_blocks) * 32;
 }
 
 /* Columns [c, c + n) of block b of w, turned: tile[i] is column c + i; -0 becomes +0. */
-static void load_tile(float tile[TILE][PACKED_MAX_ROWS], const struct packed *p, const float *w,
-                      size_t b, size_t c, size_t n)
+static void load_tile(tile_column tile[TILE], const struct packed *p, const float *w, size_t b,
+                      size_t c, size_t n)
 {
     size_t rows = packed_rows(p, b), padded = packed_padded_rows(p, b);
 
-    for (size_t r = 0; r < padded; r++)
+    for (size_t r = 0; r < padded; r++) {
+        const float *row = w + (b * p->layout + r) * p->n_in + c;
+
+        __builtin_prefetch(row + 24 * p->n_in); /* no processor foresees steps of whole rows */
         for (size_t i = 0; i < n; i++) {
-            float v = r < rows ? w[(b * p->layout + r) * p->n_in + c + i] : 0;
+            float v = r < rows ? row[i] : 0;
 
             tile[i][r] = v == 0 ? 0 : v;
         }
+    }
 }
 
-static void store_tile(float tile[TILE][PACKED_MAX_ROWS], const struct packed *p, float *w,
-                       size_t b, size_t c, size_t n)
+static void store_tile(tile_column tile[TILE], const struct packed *p, float *w, size_t b, size_t c,
+                       size_t n)
 {
     for (size_t r = 0; r < packed_rows(p, b); r++)
         for (size_t i = 0; i < n; i++)
@@ -49,7 +55,7 @@ static void pack_columns(struct device *dev, struct packed *p, const float *w)
     p->data = xalloc_aligned(p->nbytes);
 #pragma omp parallel for num_threads(cpu_threads(dev))
     for (size_t b = 0; b < packed_blocks(p); b++) {
-        float tile[TILE][PACKED_MAX_ROWS];
+        tile_column tile[TILE];
 
         for (size_t c = 0; c < p->n_in; c += TILE) {
             load_tile(tile, p, w, b, c, tile_columns(p, c));
@@ -60,8 +66,7 @@ static void pack_columns(struct device *dev, struct packed *p, const float *w)
     }
 }
 
-static void unpack_columns_tile(float tile[TILE][PACKED_MAX_ROWS], const struct packed *p, size_t b,
-                                size_t c)
+static void unpack_columns_tile(tile_column tile[TILE], const struct packed *p, size_t b, size_t c)
 {
     for (size_t i = 0; i < tile_columns(p, c); i++)
         memcpy(tile[i], packed_column(p, b, c + i), packed_rows(p, b) * sizeof(float));
@@ -94,7 +99,8 @@ static size_t place_blocks(struct device *dev, struct packed *p, const float *w)
 
 static void pack_block(struct packed *p, const float *w, size_t b)
 {
-    float tile[TILE][PACKED_MAX_ROWS], *values = packed_values(p, b);
+    tile_column tile[TILE];
+    float *values = packed_values(p, b);
     uint32_t n = 0;
 
     for (size_t c = 0; c < p->n_in; c++) {
@@ -128,8 +134,7 @@ static void pack_nonzeros(struct device *dev, struct packed *p, const float *w)
         pack_block(p, w, b);
 }
 
-static void unpack_nonzeros_tile(float tile[TILE][PACKED_MAX_ROWS], const struct packed *p,
-                                 size_t b, size_t c)
+static void unpack_nonzeros_tile(tile_column tile[TILE], const struct packed *p, size_t b, size_t c)
 {
     for (size_t i = 0; i < tile_columns(p, c); i++) {
         const uint8_t *entry = packed_entry(p, b, c + i);
@@ -183,7 +188,7 @@ void cpu_unpack(struct device *dev, struct tensor w, const struct packed *p)
     }
 #pragma omp parallel for num_threads(cpu_threads(dev))
     for (size_t b = 0; b < packed_blocks(p); b++) {
-        float tile[TILE][PACKED_MAX_ROWS];
+        tile_column tile[TILE];
 
         for (size_t c = 0; c < p->n_in; c += TILE) {
             if (p->kind == PACKED_COLUMNS)

@@ -12,7 +12,8 @@
  *                   non-zero relative to the block's, and a bit for each of `layout` rows, set
  * where there is a non-zero: row r is bit r % 8 of byte r / 8
  *
- * Of a dense column of 256 rows of which half are zero, 512 of 1024 bytes remain, and 36 of index.
+ * Of a dense column of 2048 rows of which half are zero, 4096 of 8192 bytes remain, and 260 of
+ * index.
  */
 #ifndef DUO_BACKEND_CPU_PACKED_H
 #define DUO_BACKEND_CPU_PACKED_H
@@ -21,7 +22,7 @@
 
 #include "harness/backend/cpu/cpu.h"
 
-#define PACKED_MAX_ROWS 256
+#define PACKED_MAX_ROWS 2048
 
 static inline size_t packed_blocks(const struct packed *p)
 {
