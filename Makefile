@@ -94,8 +94,9 @@ check-kernels: $B/check_kernels
 demo: build/duo
 	@scripts/demo
 
-# Speed of the CPU backend, as ratios to OpenBLAS within one run.
-bench: build/duo $B/tests/bench_cpu
+# Speed of the CPU backend, as ratios within one run.
+bench: build/duo $B/tests/bench_cpu $B/tests/bench_gemv
+	@$B/tests/bench_gemv
 	@$B/tests/bench_cpu
 
 clean:
