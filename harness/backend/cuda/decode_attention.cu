@@ -17,7 +17,6 @@
 #define WARPS 8
 #define THREADS (32 * WARPS)
 #define MOST_PARTS 32
-#define MOST_CHUNKS 16 /* of 4 THREADS elements of the output */
 #define MASKED (-1e30f)
 
 struct decode_attention_args {
@@ -68,7 +67,8 @@ __device__ __forceinline__ T turned(const float *x, const float *angles, int i, 
     const int half = d / 2, j = i < half ? i : i - half;
     T p = from_f32<T>(x[j]), q = from_f32<T>(x[j + half]);
 
-    turn(p, q, angles[j], angles[j + half]);
+    if (angles)
+        turn(p, q, angles[j], angles[j + half]);
     return i < half ? p : q;
 }
 
@@ -153,62 +153,100 @@ __device__ __forceinline__ void attend_page(struct running (&run)[G], const floa
     }
 }
 
-/* out = rule(parts put together), by one block. */
+/* Four elements from `at` on, all of one head, of each of FAR places: parts put together, running
+ * as the softmax does. All loads of four parts are on their way at once. */
+#define FAR 4
 template <typename T>
-__device__ __noinline__ void finish(const struct decode_attention_args &a, int n_used,
-                                    struct digits<T> *digits)
+__device__ __forceinline__ void put_together(const struct decode_attention_args &a, int n_used,
+                                             int at, int n, T *y)
 {
-    const int n = a.n_heads * a.d;
-    const bool whole = a.d % 4 == 0;
-    vec<T, 4> y[MOST_CHUNKS];
+    float max[FAR], sum[FAR], o[FAR][4] = {};
 
-#pragma unroll
-    for (int c = 0; c < MOST_CHUNKS; c++) {
-        if (c * 4 * THREADS >= n) {
-            for (int i = 0; i < 4; i++)
-                y[c].v[i] = T(0.0f);
-            continue;
-        }
-        for (int i = 0; i < 4; i += whole ? 4 : 1) {
-            int at = row_index(c, i), head = at / a.d, j = at % a.d;
-            float max = MASKED, sum = 0;
-            vec<float, 4> o = {};
-
-            if (at >= n)
-                continue;
-#pragma unroll 4
-            for (int s = 0; s < n_used; s++) {
-                size_t p = (size_t)head * a.n_parts + s;
-                float2 ml = __ldcg(&a.part_ml[p]);
-                const float *from = &a.part_o[p * a.d + j];
-                float m = fmaxf(max, ml.x), was = exp2f(max - m), is = exp2f(ml.x - m);
-                vec<float, 4> x = {};
-
-                if (whole)
-                    *(float4 *)&x = __ldcg((const float4 *)from);
-                else
-                    x.v[0] = __ldcg(from);
-                max = m;
-                sum = sum * was + ml.y * is;
-                for (int e = 0; e < 4; e++)
-                    o.v[e] = o.v[e] * was + x.v[e] * is;
-            }
-            if (whole)
-                for (int e = 0; e < 4; e++)
-                    y[c].v[e] = from_f32<T>(o.v[e] / sum);
-            else
-                y[c].v[i] = from_f32<T>(o.v[0] / sum);
-        }
+    for (int f = 0; f < FAR; f++) {
+        max[f] = MASKED;
+        sum[f] = 0;
     }
-    apply_row_rule<T, MOST_CHUNKS>(y, n, a.rule, digits);
+    for (int s = 0; s < n_used; s += 4) {
+        float2 ml[FAR][4];
+        float4 x[FAR][4];
+
 #pragma unroll
-    for (int c = 0; c < MOST_CHUNKS; c++)
-        if (c * 4 * THREADS < n)
-            store4((T *)a.out, row_index(c, 0), n, n % 4 == 0, y[c]);
+        for (int f = 0; f < FAR; f++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                int e = at + f * 4 * THREADS;
+                size_t p = (size_t)(e / a.d) * a.n_parts + s + i;
+                bool there = e < n && s + i < n_used;
+
+                ml[f][i] = there ? __ldcg(&a.part_ml[p]) : make_float2(MASKED, 0);
+                x[f][i] = there ? __ldcg((const float4 *)&a.part_o[p * a.d + e % a.d])
+                                : make_float4(0, 0, 0, 0);
+            }
+#pragma unroll
+        for (int f = 0; f < FAR; f++)
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                float m = fmaxf(max[f], ml[f][i].x), was = exp2f(max[f] - m);
+                float is = exp2f(ml[f][i].x - m);
+
+                max[f] = m;
+                sum[f] = sum[f] * was + ml[f][i].y * is;
+                o[f][0] = o[f][0] * was + x[f][i].x * is;
+                o[f][1] = o[f][1] * was + x[f][i].y * is;
+                o[f][2] = o[f][2] * was + x[f][i].z * is;
+                o[f][3] = o[f][3] * was + x[f][i].w * is;
+            }
+    }
+    for (int f = 0; f < FAR; f++)
+        for (int i = 0; i < 4; i++)
+            if (at + f * 4 * THREADS < n)
+                y[at + f * 4 * THREADS + i] = from_f32<T>(o[f][i] / sum[f]);
 }
 
-/* Shared memory of a block. */
-template <typename T, int D, int G> struct attend_shared {
+/* The same for one element, where four may be of two heads. */
+template <typename T>
+__device__ __forceinline__ T put_one(const struct decode_attention_args &a, int n_used, int at)
+{
+    float max = MASKED, sum = 0, o = 0;
+
+    for (int s = 0; s < n_used; s++) {
+        size_t p = (size_t)(at / a.d) * a.n_parts + s;
+        float2 ml = __ldcg(&a.part_ml[p]);
+        float m = fmaxf(max, ml.x), was = exp2f(max - m), is = exp2f(ml.x - m);
+
+        max = m;
+        sum = sum * was + ml.y * is;
+        o = o * was + __ldcg(&a.part_o[p * a.d + at % a.d]) * is;
+    }
+    return from_f32<T>(o / sum);
+}
+
+/* out = rule(parts put together), by one block. y: shared memory of the whole row. */
+template <typename T>
+__device__ __forceinline__ void finish(const struct decode_attention_args &a, int n_used, T *y,
+                                       struct digits<T> *digits)
+{
+    const int n = a.n_heads * a.d;
+
+    if (a.d % 4 == 0)
+        for (int i = (int)threadIdx.x * 4; i < n; i += FAR * 4 * THREADS)
+            put_together(a, n_used, i, n, y);
+    else
+        for (int i = (int)threadIdx.x; i < n; i += THREADS)
+            y[i] = put_one<T>(a, n_used, i);
+    __syncthreads();
+    apply_row_rule<T>(
+        [&](auto f) {
+            for (int i = (int)threadIdx.x; i < n; i += THREADS)
+                f(y[i]);
+        },
+        a.rule, digits);
+    for (int i = (int)threadIdx.x; i < n; i += THREADS) /* each its own */
+        ((T *)a.out)[i] = y[i];
+}
+
+/* Shared memory of a block; behind it, the whole row of the output. */
+template <typename T, int D, int G> struct alignas(16) attend_shared {
     struct digits<T> digits;
     float q[G][D];
     T k[D], v[D];
@@ -220,7 +258,8 @@ template <typename T, int LANES, int G>
 __global__ void __launch_bounds__(THREADS) decode_attend(const struct decode_attention_args a)
 {
     constexpr int D = 8 * LANES;
-    __shared__ struct attend_shared<T, D, G> s;
+    extern __shared__ uint4 shared[];
+    struct attend_shared<T, D, G> &s = *(struct attend_shared<T, D, G> *)shared;
     const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, d = a.d;
     const int part = (int)blockIdx.x % a.n_parts, sub = (int)blockIdx.x / a.n_parts % a.n_subs;
     const int kv_head = (int)blockIdx.x / a.n_parts / a.n_subs, group = a.n_heads / a.n_kv;
@@ -228,6 +267,7 @@ __global__ void __launch_bounds__(THREADS) decode_attend(const struct decode_att
     int pos = __ldcg(a.position), n_done; /* before the wait: perhaps an old one, for a hint */
     struct run r = run_of(pos, part, a.n_parts);
     struct running run[G];
+    const float *angles;
     float q[G][8];
     bool owner;
 
@@ -240,20 +280,19 @@ __global__ void __launch_bounds__(THREADS) decode_attend(const struct decode_att
     if (r.first >= r.end)
         return;
     owner = r.end * KV_PAGE > pos;
+    angles = a.cos_sin ? a.cos_sin + (size_t)pos * d : NULL;
     for (int i = (int)threadIdx.x; i < G * D; i += THREADS) {
         int g = i / D, j = i % D;
 
         s.q[g][j] = 0;
         if (g < n_q && j < d)
-            s.q[g][j] = to_f32(turned<T>(a.qkv + (size_t)(head + g) * d,
-                                         a.cos_sin + (size_t)pos * d, j, d)) *
-                        a.factor;
+            s.q[g][j] = to_f32(turned<T>(a.qkv + (size_t)(head + g) * d, angles, j, d)) * a.factor;
     }
     if (owner && (int)threadIdx.x < D) {
         const float *k = a.qkv + (size_t)(a.n_heads + kv_head) * d, *v = k + (size_t)a.n_kv * d;
         int j = (int)threadIdx.x, row = pos % KV_PAGE;
         size_t at = ((size_t)(pos / KV_PAGE) * a.n_kv + kv_head) * KV_PAGE * d;
-        T key = j < d ? turned<T>(k, a.cos_sin + (size_t)pos * d, j, d) : T(0.0f);
+        T key = j < d ? turned<T>(k, angles, j, d) : T(0.0f);
         T value = j < d ? from_f32<T>(v[j]) : T(0.0f);
 
         s.k[j] = key;
@@ -326,15 +365,21 @@ __global__ void __launch_bounds__(THREADS) decode_attend(const struct decode_att
     __threadfence();
     if (threadIdx.x == 0)
         *a.ticket = 0;
-    finish<T>(a, r.n_used, &s.digits);
+    finish<T>(a, r.n_used, (T *)(&s + 1), &s.digits);
 }
 
 template <typename T, int LANES, int G>
 static void launch(struct device *dev, const struct decode_attention_args *a)
 {
     unsigned blocks = (unsigned)(a->n_parts * a->n_subs * a->n_kv);
+    size_t shared =
+        sizeof(attend_shared<T, 8 * LANES, G>) + (size_t)(a->n_heads * a->d) * sizeof(T);
 
-    launch_after(dev, decode_attend<T, LANES, G>, blocks, THREADS, 0, *a);
+    if (shared > cuda_dev(dev)->max_shared)
+        die("CUDA: heads of %d elements in all do not fit the shared memory", a->n_heads * a->d);
+    CU(cudaFuncSetAttribute(decode_attend<T, LANES, G>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                            (int)shared));
+    launch_after(dev, decode_attend<T, LANES, G>, blocks, THREADS, shared, *a);
 }
 
 /* Queries of a block: registers for four, one in float32 and where the head is wide. */
@@ -366,9 +411,6 @@ void cuda_decode_attention(struct device *dev, struct tensor out, struct tensor 
 
     if (d > 256)
         die("CUDA: head size %d; at most 256 is supported", d);
-    if (n_out > 4 * THREADS * MOST_CHUNKS)
-        die("CUDA: heads of %zu elements in all; at most %d are supported", n_out,
-            4 * THREADS * MOST_CHUNKS);
     a.out = out.data;
     a.k = kv.k;
     a.v = kv.v;

@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(1024)
     for (int c = 0; c < C; c++)
         for (int i = 0; i < 4; i++)
             y[c].v[i] = from_f32<T>(in[c].v[i] * scale * g[c].v[i]);
-    apply_row_rule<T, C>(y, n, rule, &s);
+    apply_row_rule<T>([&](auto f) { each_of(y, n, f); }, rule, &s);
 #pragma unroll
     for (int c = 0; c < C; c++)
         store4(out, row_index(c, 0), n, whole, y[c]);
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(1024)
         }
     }
     __syncthreads(); /* the counts are cleared */
-    apply_row_rule<T, C>(y, n, rule, &s);
+    apply_row_rule<T>([&](auto f) { each_of(y, n, f); }, rule, &s);
 #pragma unroll
     for (int c = 0; c < C; c++)
         store4(out, row_index(c, 0), n, whole, y[c]);

@@ -98,17 +98,11 @@ __device__ __forceinline__ unsigned find_entry16(const unsigned *count, unsigned
     return at;
 }
 
-/* Number of element i of chunk c of this thread. */
-__device__ __forceinline__ int row_index(int c, int i)
-{
-    return (c * (int)blockDim.x + (int)threadIdx.x) * 4 + i;
-}
-
-/* Bits of the idx-th smallest magnitude of the row's n elements; *below: how many are smaller; or,
- * where it is zero, how many are. */
-template <typename T, int C>
-__device__ __forceinline__ unsigned kth_of_row(const vec<T, 4> (&y)[C], int n, unsigned idx,
-                                               struct digits<T> *s, unsigned *below)
+/* Bits of the idx-th smallest magnitude of the row; *below: how many are smaller; or, where it is
+ * zero, how many are. each(f) calls f(x) for every element x of this thread. */
+template <typename T, typename Each>
+__device__ __forceinline__ unsigned kth_of_row(Each each, unsigned idx, struct digits<T> *s,
+                                               unsigned *below)
 {
     constexpr int REST = digits<T>::REST;
     unsigned t = 0, before, rank = idx, entry;
@@ -118,15 +112,12 @@ __device__ __forceinline__ unsigned kth_of_row(const vec<T, 4> (&y)[C], int n, u
     for (int digit = 0; digit < digits<T>::N; digit++) {
         const int shift = (digits<T>::N - 1 - digit) * REST, bits = digit ? REST : 11;
 
-#pragma unroll
-        for (int c = 0; c < C; c++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                unsigned m = magnitude_of(y[c].v[i]);
+        each([&](T &x) {
+            unsigned m = magnitude_of(x);
 
-                if (row_index(c, i) < n && (digit == 0 || m >> (shift + bits) == t))
-                    atomicAdd(&count[m >> shift & ((1u << bits) - 1)], 1u);
-            }
+            if (digit == 0 || m >> (shift + bits) == t)
+                atomicAdd(&count[m >> shift & ((1u << bits) - 1)], 1u);
+        });
         __syncthreads();
         entry = bits == 4 ? find_entry16(count, rank, &before)
                           : find_entry(s, count, 1 << bits, rank, &before);
@@ -142,32 +133,46 @@ __device__ __forceinline__ unsigned kth_of_row(const vec<T, 4> (&y)[C], int n, u
 }
 
 /* Applies the rule; s cleared, with a barrier since. */
-template <typename T, int C>
-__device__ __forceinline__ void apply_row_rule(vec<T, 4> (&y)[C], int n,
-                                               const struct row_rule &rule, struct digits<T> *s)
+template <typename T, typename Each>
+__device__ __forceinline__ void apply_row_rule(Each each, const struct row_rule &rule,
+                                               struct digits<T> *s)
 {
     unsigned t, zeros = 0;
 
     if (rule.kind == ACT_DENSE)
         return;
     if (rule.kind == ACT_TOPK) {
-        t = kth_of_row<T, C>(y, n, rule.idx, s, &zeros);
+        t = kth_of_row<T>(each, rule.idx, s, &zeros);
         t = min(t, magnitude<T>::INFINITE); /* a NaN is never below a threshold */
     } else {
         t = magnitude<T>::at_least(rule.threshold);
-        for (int c = 0; c < C; c++)
-            for (int i = 0; i < 4; i++)
-                zeros += row_index(c, i) < n && magnitude_of(y[c].v[i]) < max(t, 1u);
+        each([&](T &x) { zeros += magnitude_of(x) < max(t, 1u); });
         zeros = block_sum(zeros, s->slots);
     }
     if (rule.n_zero && threadIdx.x == 0)
         atomicAdd(rule.n_zero, (unsigned long long)zeros);
+    each([&](T &x) {
+        if (magnitude_of(x) < t)
+            x = T(0.0f);
+    });
+}
+
+/* Number of element i of chunk c of this thread. */
+__device__ __forceinline__ int row_index(int c, int i)
+{
+    return (c * (int)blockDim.x + (int)threadIdx.x) * 4 + i;
+}
+
+/* f(x) for the elements of a row of n in registers. */
+template <typename T, int C, typename F>
+__device__ __forceinline__ void each_of(vec<T, 4> (&y)[C], int n, F f)
+{
 #pragma unroll
     for (int c = 0; c < C; c++)
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            if (magnitude_of(y[c].v[i]) < t)
-                y[c].v[i] = T(0.0f);
+            if (row_index(c, i) < n)
+                f(y[c].v[i]);
 }
 
 /* Elements [j, j + 4) of a row of n: one load if whole (n % 4 == 0), else one by one. Past the end:

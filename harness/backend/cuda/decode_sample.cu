@@ -184,6 +184,8 @@ __device__ void choose(const struct sample_args &a, int n_parts)
                              (stop - sum) / scale);
         }
     }
+    if (id >= a.n) /* nothing but NaN */
+        id = 0;
     if (lane == 0) {
         a.cursor->rng = state;
         a.cursor->id = id;
