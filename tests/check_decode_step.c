@@ -52,7 +52,7 @@ static void norm_case(enum dtype t, size_t n, int kind, double s)
     struct tensor a = put(dev, DTYPE_F32, 1, n, x), g = put(dev, DTYPE_F32, 1, n, w);
     struct tensor ra = put(ref, DTYPE_F32, 1, n, x), rg = put(ref, DTYPE_F32, 1, n, w);
     struct tensor o = poison(dev, t, 1, n), ro = poison(ref, DTYPE_F32, 1, n);
-    struct act_rule rule = {ACT_TOPK, s, 0, counter()};
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = s, .n_zero = counter()};
 
     ref->ops->decode->rmsnorm(ref, ro, ra, rg, 1e-5f, NULL);
     dev->ops->decode->rmsnorm(dev, o, a, g, 1e-5f, NULL);
@@ -104,8 +104,8 @@ static void test_norm_and_gate(void)
     FOR_DTYPES(t)
     for (size_t i = 0; i < 12; i++)
         for (int kind = 0; kind < 6; kind++) {
-            struct act_rule top = {ACT_TOPK, shares[kind % 5], 0, NULL};
-            struct act_rule fixed = {ACT_THRESHOLD, 0, 0.4f, NULL};
+            struct act_rule top = {.kind = ACT_TOPK, .sparsity = shares[kind % 5]};
+            struct act_rule fixed = {.kind = ACT_THRESHOLD, .threshold = 0.4f};
 
             norm_case(t, sizes[i], kind, shares[(kind + 1) % 5]);
             norm_case(t, sizes[i], kind, 0.5);
@@ -160,7 +160,7 @@ static void attention_case(enum dtype t, struct attention_shape sh, size_t n_pre
     struct tensor cs = put(dev, DTYPE_F32, n, sh.head_dim, angles), out = poison(dev, t, 1, w);
     struct tensor row = poison(dev, DTYPE_F32, 1, cols);
     struct kv_layer kv = store_prefix(&c, qkv, cs);
-    struct act_rule rule = {ACT_TOPK, 0.5, 0, counter()};
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5, .n_zero = counter()};
     int32_t zero = 0, *position = put_ints(dev, &zero, 1);
     double tol = (1.5 * rounding(t) + 1e-5) * 4;
 
@@ -331,7 +331,7 @@ static void test_recording(void)
     float *w = random_floats(&rng, n, 1);
     struct tensor x = poison(dev, DTYPE_F32, 1, n), g = put(dev, DTYPE_F32, 1, n, w);
     struct tensor norm = poison(dev, DTYPE_F32, 1, n), out = poison(dev, DTYPE_F32, 1, n / 2);
-    struct act_rule rule = {ACT_TOPK, 0.5, 0, NULL};
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5};
     struct recording *r;
 
     if (!dev->ops->decode->record_begin) {
