@@ -51,6 +51,8 @@ int main(int argc, char **argv)
         failed += check_prune();
     if (!*only || strcmp(only, "decode") == 0)
         failed += check_decode();
+    if (!*only || strcmp(only, "decode_step") == 0)
+        failed += check_decode_step();
     if (flag(argc, argv, "--bench"))
         bench();
     device_close(ref);

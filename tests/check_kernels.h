@@ -16,6 +16,7 @@ int check_linear(void);
 int check_attention(void);
 int check_prune(void);
 int check_decode(void);
+int check_decode_step(void);
 void bench(void);
 
 #define RUN_AND_COUNT(fn, failed)                                                                  \

@@ -17,6 +17,7 @@ static const struct {
     {"eval", cmd_eval, "prune in memory, then score: perplexity and zero-shot tasks"},
     {"prune", cmd_prune, "prune and write a Hugging Face checkpoint"},
     {"bench", cmd_bench, "time a pruned model against the dense one: linears, decoding, prefill"},
+    {"generate", cmd_generate, "prune in memory, then continue a text"},
     {"fetch", cmd_fetch, "download data sets and models, verified"},
     {"list", cmd_list, "tasks, methods, backends, sources, protocols"},
 };
@@ -28,7 +29,7 @@ static void help(FILE *f)
     fprintf(f, "duo: pruned LLaMA models, scored and measured by one tool\n\n"
                "usage: duo COMMAND [OPTION...]      duo COMMAND --help says more\n\n");
     for (size_t i = 0; i < N_COMMANDS; i++)
-        fprintf(f, "  %-7s %s\n", commands[i].name, commands[i].summary);
+        fprintf(f, "  %-8s %s\n", commands[i].name, commands[i].summary);
     fprintf(f,
             "\nexample:\n"
             "  duo eval -m llama-2-7b -t all --method duogpt --sparsity 0.5 --act-sparsity 0.5 \\\n"

@@ -40,6 +40,12 @@ static const struct {
      "  duo prune -m llama-2-7b --method duogpt --sparsity 0.5 --act-sparsity 0.5 \\\n"
      "            --calib c4:128x2048 -t wikitext2 --save llama-2-7b-duogpt-50\n"
      "  duo eval -m llama-2-7b-duogpt-50 --act-sparsity 0.5 -t all\n"},
+    {"generate", RUN_GENERATE, "-p TEXT [-m DIR] [OPTION...]",
+     "Prunes the model in memory and continues a text, token by token, until the model ends it or\n"
+     "-n tokens are there. How the linears are packed and the speed are said at the end.\n",
+     "  duo generate -p \"The river is\"                     the demo model, dense\n"
+     "  duo generate -m llama-2-7b -p \"Once upon a time\" -n 200 --temperature 0.8 --seed 1 \\\n"
+     "               --method duogpt --sparsity 0.5 --act-sparsity 0.5 --calib c4:128x2048\n"},
     {"bench", RUN_BENCH, "[-m DIR|--shape NAME] [-t LIST] [OPTION...]",
      "Prunes the model in memory, scores it if -t says on what, and times it against the dense\n"
      "one, interleaved in one process: single linears, decoding, prefill. Without pruning "
@@ -151,16 +157,18 @@ static int check_source(const struct run_options *o)
     return 0;
 }
 
-/* Of prune: one model is saved. */
-static int check_saving(const struct run_options *o)
+/* Of prune and generate: one model is saved, or continues the text. */
+static int check_one_model(const struct run_options *o)
 {
-    if (o->command != RUN_PRUNE)
+    if (o->command != RUN_PRUNE && o->command != RUN_GENERATE)
         return 0;
-    if (!o->save)
+    if (o->command == RUN_PRUNE && !o->save)
         return error("nowhere to save: give a new folder with --save DIR");
     if (o->n_methods > 1 || o->n_sparsities > 1 || o->n_act_sparsities > 1)
-        return error("one model is saved: give one --method, one --sparsity, one --act-sparsity");
-    if (o->n_methods && o->methods[0]->restructure && !o->methods[0]->whole_layers)
+        return error("one model %s: give one --method, one --sparsity, one --act-sparsity",
+                     o->command == RUN_PRUNE ? "is saved" : "generates");
+    if (o->command == RUN_PRUNE && o->n_methods && o->methods[0]->restructure &&
+        !o->methods[0]->whole_layers)
         return error("method %s leaves layers that a LLaMA's config.json cannot describe",
                      o->methods[0]->name);
     return 0;
@@ -243,6 +251,9 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
                               .backend = "auto",
                               .dtype = "auto",
                               .time_limit = NAN,
+                              .prompt_text = "",
+                              .n_new = 128,
+                              .packed = -1,
                               .saving = {.dtype = SAVE_AS_READ, .shard_nbytes = 5000000000}};
     for (size_t c = 0; c < sizeof(commands) / sizeof(commands[0]); c++)
         if (strcmp(argv[0], commands[c].name) == 0)
@@ -272,7 +283,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
     if (!o->n_tasks && o->command == RUN_EVAL)
         return error("no tasks: give some with -t, such as -t wikitext2,piqa or -t all");
     apply_defaults(o);
-    if (check_source(o) != 0 || check_saving(o) != 0 || check_divergence(o) != 0 ||
+    if (check_source(o) != 0 || check_one_model(o) != 0 || check_divergence(o) != 0 ||
         check_takes(o, given) != 0)
         return -1;
     progress_quiet(o->quiet);

@@ -13,7 +13,7 @@
 #define MAX_LIST 64
 
 /* The commands that take these options, as bits. */
-enum run_command { RUN_EVAL = 1, RUN_BENCH = 2, RUN_PRUNE = 4 };
+enum run_command { RUN_EVAL = 1, RUN_BENCH = 2, RUN_PRUNE = 4, RUN_GENERATE = 8 };
 
 /* What bench times, as bits. */
 enum run_what {
@@ -71,6 +71,12 @@ struct run_options {
     /* prune */
     const char *save; /* folder */
     struct save_options saving;
+
+    /* generate */
+    const char *prompt_text;
+    size_t n_new;
+    double temperature;
+    int packed; /* PACKED_AUTO or enum packed_kind */
 
     enum output_format format;
     const char *out, *log_samples;

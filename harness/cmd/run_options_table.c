@@ -399,34 +399,69 @@ static int set_time_limit(struct run_options *o, const char *s)
     return parse_number("--time-limit", s, 0, 1e6, &o->time_limit);
 }
 
+static int set_prompt_text(struct run_options *o, const char *s)
+{
+    o->prompt_text = s;
+    return 0;
+}
+
+static int set_n_new(struct run_options *o, const char *s)
+{
+    uint64_t n = 0;
+
+    if (parse_whole("--n-tokens", s, 1, 1e7, &n) != 0)
+        return -1;
+    o->n_new = (size_t)n;
+    return 0;
+}
+
+static int set_temperature(struct run_options *o, const char *s)
+{
+    return parse_number("--temperature", s, 0, 100, &o->temperature);
+}
+
+static int set_packed(struct run_options *o, const char *s)
+{
+    static const char *const names[] = {"auto", "rows", "columns", "nonzeros"};
+
+    for (int i = 0; i < 4; i++)
+        if (strcmp(s, names[i]) == 0) {
+            o->packed = i - 1; /* PACKED_AUTO, then enum packed_kind */
+            return 0;
+        }
+    return error("--packed: '%s' is not auto, rows, columns or nonzeros", s);
+}
+
 /* ---- the table */
 
 #define ALL (RUN_EVAL | RUN_BENCH | RUN_PRUNE)
 #define SCORING (RUN_EVAL | RUN_BENCH)
+#define EVERY (ALL | RUN_GENERATE)
 
 const struct run_option run_option_table[] = {
     {'m', "model", "DIR", "Hugging Face folder, or org/name once fetched; default: the demo",
-     set_model, 0, ALL},
+     set_model, 0, EVERY},
     {0, "shape", "NAME",
      "instead of a model: synthetic weights of llama2-7b, llama2-13b,\n" HELP_INDENT
      "llama3-8b, ..., drawn from --seed; for measuring speed",
      set_shape, 0, SCORING},
     {0, "tokenizer", "DIR", "take the tokenizer from there; default: the model's", set_tokenizer, 0,
-     ALL},
+     EVERY},
     {'t', "tasks", "LIST", "comma list: wikitext2, piqa, ..., or all (see duo list tasks)",
      set_tasks, 0, ALL},
-    {0, "data", "DIR", "the data sets' folder; default: what duo fetch fetched", set_data, 0, ALL},
-    {0, NULL, NULL, "pruning", NULL, 0, ALL},
-    {0, "method", "LIST", "dense, magnitude, wanda, sparsegpt, duogpt, duogpt+, ...; default dense", set_methods,
-     0, ALL},
+    {0, "data", "DIR", "the data sets' folder; default: what duo fetch fetched", set_data, 0,
+     EVERY},
+    {0, NULL, NULL, "pruning", NULL, 0, EVERY},
+    {0, "method", "LIST", "dense, magnitude, wanda, sparsegpt, duogpt, duogpt+, ...; default dense",
+     set_methods, 0, EVERY},
     {0, "sparsity", "LIST", "share of zero weights in every linear, such as 0.5", set_sparsities,
-     TAKES_SPARSITY, ALL},
+     TAKES_SPARSITY, EVERY},
     {0, "nm", "N:M", "N zeros in every M consecutive weights of a row instead", set_nm,
-     TAKES_SPARSITY, ALL},
+     TAKES_SPARSITY, EVERY},
     {0, "act-sparsity", "LIST", "share of each linear's inputs dropped at run time; default 0",
-     set_act_sparsities, 0, ALL},
+     set_act_sparsities, 0, EVERY},
     {0, "act-rule", "NAME", "how inputs are dropped: topk (exact, per token)", set_act_rule, 0,
-     ALL},
+     EVERY},
     {0, "baseline", NULL, "score the dense model first, and compare every other cell with it",
      set_baseline, 0, SCORING},
     {0, "divergence", NULL,
@@ -434,33 +469,34 @@ const struct run_option run_option_table[] = {
      "windows of wikitext2; with --baseline; keeps a second, dense model",
      set_divergence, 0, RUN_EVAL},
     {0, "calib", "SPEC", "c4:NxS, c4-joined:NxS, self:NxS or FILE.i32 (N windows of S ids)",
-     set_calib, TAKES_CALIB, ALL},
+     set_calib, TAKES_CALIB, EVERY},
     {0, "save-calib", "FILE", "write the calibration ids (.i32) and their provenance",
-     set_save_calib, TAKES_CALIB, ALL},
-    {0, "seed", "N", "of everything random; default 0", set_seed, 0, ALL},
-    {0, "rng", "NAME", "pcg (default), or python for published c4 sets", set_rng, TAKES_CALIB, ALL},
+     set_save_calib, TAKES_CALIB, EVERY},
+    {0, "seed", "N", "of everything random; default 0", set_seed, 0, EVERY},
+    {0, "rng", "NAME", "pcg (default), or python for published c4 sets", set_rng, TAKES_CALIB,
+     EVERY},
     {0, "alpha", "X", "weight of the residual's correction; default 0.125", set_alpha, TAKES_ALPHA,
-     ALL},
+     EVERY},
     {0, "refit-beta", "X", "duogpt+: share of the residual that kept weights make up; default 0",
-     set_refit_beta, TAKES_REFIT, ALL},
+     set_refit_beta, TAKES_REFIT, EVERY},
     {0, "refit-steps", "N", "duogpt+: steps of conjugate gradients; default 20", set_refit_steps,
-     TAKES_REFIT, ALL},
-    {0, "damp", "X", "damping, times the mean diagonal; default 0.01", set_damp, TAKES_OBS, ALL},
-    {0, "order", "NAME", "columns: act (by input norm) or natural", set_order, TAKES_OBS, ALL},
-    {0, "lazy", "NAME", "lazy update: exact (default) or reference", set_lazy, TAKES_OBS, ALL},
-    {0, "block", "N", "columns per block; default 128", set_block, TAKES_OBS, ALL},
-    {0, NULL, NULL, "running", NULL, 0, ALL},
+     TAKES_REFIT, EVERY},
+    {0, "damp", "X", "damping, times the mean diagonal; default 0.01", set_damp, TAKES_OBS, EVERY},
+    {0, "order", "NAME", "columns: act (by input norm) or natural", set_order, TAKES_OBS, EVERY},
+    {0, "lazy", "NAME", "lazy update: exact (default) or reference", set_lazy, TAKES_OBS, EVERY},
+    {0, "block", "N", "columns per block; default 128", set_block, TAKES_OBS, EVERY},
+    {0, NULL, NULL, "running", NULL, 0, EVERY},
     {0, "protocol", "NAME", "lmeval-0.4 (default) or lmeval-0.4.9.2", set_protocol, 0, ALL},
     {0, "limit", "K|F", "first K documents or windows, or the share F < 1", set_limit, 0, ALL},
     {0, "window", "S", "ids per perplexity window; default 2048", set_window, 0, ALL},
     {0, "no-bos", NULL, "perplexity without BOS at the start of the text", set_no_bos, 0, ALL},
-    {0, "backend", "NAME", "cpu, cuda, or auto (default)", set_backend, 0, ALL},
-    {0, "dtype", "NAME", "auto (default), f32, f16, bf16", set_dtype, 0, ALL},
+    {0, "backend", "NAME", "cpu, cuda, or auto (default)", set_backend, 0, EVERY},
+    {0, "dtype", "NAME", "auto (default), f32, f16, bf16", set_dtype, 0, EVERY},
     {0, "weights", "WHERE",
      "device, stream (in host memory, copied layer by layer), or auto\n" HELP_INDENT
      "(default): stream where they do not fit the device",
-     set_weights, 0, ALL},
-    {0, "threads", "N", "CPU threads; default: all", set_threads, 0, ALL},
+     set_weights, 0, EVERY},
+    {0, "threads", "N", "CPU threads; default: all", set_threads, 0, EVERY},
     {0, "batch-tokens", "N", "tokens per forward pass; default auto; scores do not depend on it",
      set_batch_tokens, 0, ALL},
     {0, "resume", "FILE", "journal: keep raw results here, take those that are there", set_resume,
@@ -475,6 +511,17 @@ const struct run_option run_option_table[] = {
     {0, "prompt", "N", "tokens of the prompt of prefill; default 512", set_prompt, 0, RUN_BENCH},
     {0, "time-limit", "S", "seconds for each work, if not stable before; default 1, demo 0.25",
      set_time_limit, 0, RUN_BENCH},
+    {0, NULL, NULL, "generating", NULL, 0, RUN_GENERATE},
+    {'p', "prompt", "TEXT", "the text that is continued; default: none, BOS alone", set_prompt_text,
+     0, RUN_GENERATE},
+    {'n', "n-tokens", "N", "tokens to generate, unless the text ends before; default 128",
+     set_n_new, 0, RUN_GENERATE},
+    {0, "temperature", "T", "of the draw from the softmax; default 0: the likeliest token",
+     set_temperature, 0, RUN_GENERATE},
+    {0, "packed", "KIND",
+     "the linears for decoding: rows (dense), columns (inputs of 0 skipped),\n" HELP_INDENT
+     "nonzeros (both skipped), auto (default): by the zeros that are there",
+     set_packed, 0, RUN_GENERATE},
     {0, NULL, NULL, "saving", NULL, 0, RUN_PRUNE},
     {0, "save", "DIR", "the new folder; it must not be there, or be empty", set_save, 0, RUN_PRUNE},
     {0, "save-dtype", "NAME", "as-read (default: each tensor's own type), f32, f16, bf16",
@@ -485,7 +532,7 @@ const struct run_option run_option_table[] = {
      set_save_format, 0, RUN_PRUNE},
     {0, "shard-size", "SIZE", "most bytes of a file, such as 500MB or 2GiB; default 5GB",
      set_shard_size, 0, RUN_PRUNE},
-    {0, NULL, NULL, "output", NULL, 0, ALL},
+    {0, NULL, NULL, "output", NULL, 0, EVERY},
     {'o', "format", "NAME", "md (default), csv, json (lm-eval's form), jsonl (records)", set_format,
      0, ALL},
     {0, "out", "FILE", "write there, not to stdout", set_out, 0, ALL},
@@ -493,7 +540,7 @@ const struct run_option run_option_table[] = {
      "one line per document, in lm-eval's form: a folder per cell, such as\n" HELP_INDENT
      "DIR/duogpt-w0.5-a0.5-0123abcd/samples_TASK_*.jsonl, a file per task",
      set_log_samples, 0, SCORING},
-    {0, "quiet", NULL, "no progress lines", set_quiet, 0, ALL},
+    {0, "quiet", NULL, "no progress lines", set_quiet, 0, EVERY},
 };
 
 const size_t n_run_options = sizeof(run_option_table) / sizeof(run_option_table[0]);

@@ -30,6 +30,9 @@ struct cuda_device {
     struct gemm *gemm;
     struct solver *solver;
     struct timing *timing;
+    void *scratch; /* of decoding, record.cu */
+    size_t n_scratch;
+    unsigned *ticket;
     char *text; /* describe() */
 };
 
