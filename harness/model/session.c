@@ -186,7 +186,7 @@ static void add_bias(struct session *s, struct tensor x, struct tensor bias)
         s->m->dev->ops->add_row(s->m->dev, x, bias);
 }
 
-static void attention_block(struct session *s, const struct layer *l, size_t index, struct tensor x)
+void layer_attention_block(struct session *s, const struct layer *l, size_t index, struct tensor x)
 {
     struct tensor in = rows_of(s, s->in, x.cols), attn = rows_of(s, s->attn, l->o.cols);
 
@@ -199,7 +199,7 @@ static void attention_block(struct session *s, const struct layer *l, size_t ind
     add_bias(s, x, l->o_bias);
 }
 
-static void mlp_block(struct session *s, const struct layer *l, struct tensor x)
+void layer_mlp_block(struct session *s, const struct layer *l, struct tensor x)
 {
     struct tensor in = rows_of(s, s->in, x.cols), act = rows_of(s, s->act, l->down.cols);
 
@@ -217,8 +217,8 @@ void session_layers(struct session *s, struct tensor x, size_t first, size_t end
     for (size_t i = first; i < end; i++) {
         const struct layer *l = model_layer(s->m, i);
 
-        attention_block(s, l, i, x);
-        mlp_block(s, l, x);
+        layer_attention_block(s, l, i, x);
+        layer_mlp_block(s, l, x);
     }
 }
 

@@ -8,19 +8,19 @@
 struct session {
     const struct model *m;
     size_t max_rows, n_pages;
-    int cached;              /* keys and values of all layers stay (decoding) */
-    struct kv_layer *kv;     /* n_kv of them: one a layer, or 1 that every layer uses in turn */
+    int cached;          /* keys and values of all layers stay (decoding) */
+    struct kv_layer *kv; /* n_kv of them: one a layer, or 1 that every layer uses in turn */
     size_t n_kv;
-    struct tensor x;         /* max_rows x h, f32: the residual stream */
-    struct tensor in;        /* max_rows x h: input of qkv and gate_up */
-    struct tensor qkv, attn; /* max_rows x (nh + 2 nkv) d, x nh d */
-    struct tensor gate_up, act; /* max_rows x 2m, x m */
+    struct tensor x;             /* max_rows x h, f32: the residual stream */
+    struct tensor in;            /* max_rows x h: input of qkv and gate_up */
+    struct tensor qkv, attn;     /* max_rows x (nh + 2 nkv) d, x nh d */
+    struct tensor gate_up, act;  /* max_rows x 2m, x m */
     struct tensor picked, final; /* rows to be scored: f32, and normed */
     size_t max_picked;
     void *scratch; /* device: 24 bytes for each of max_picked rows */
     void *scoring; /* device: rows, targets and results between the two halves of scoring */
     size_t scoring_cap, n_scoring;
-    size_t n_rows_run; /* tokens that session_forward has run, all batches together */
+    size_t n_rows_run;  /* tokens that session_forward has run, all batches together */
     struct batch batch; /* the caller's to fill; one at a time */
 };
 
@@ -70,6 +70,10 @@ void layer_mlp_hidden(struct session *s, const struct layer *l, struct tensor in
                       struct tensor act);
 /* x += w in */
 void layer_add(struct session *s, struct tensor x, struct tensor in, struct tensor w);
+
+/* The two halves of a layer, under its rules: x as it comes becomes x as it leaves. */
+void layer_attention_block(struct session *s, const struct layer *l, size_t index, struct tensor x);
+void layer_mlp_block(struct session *s, const struct layer *l, struct tensor x);
 
 /* x = embeddings of the uploaded batch's ids. */
 void session_embed(struct session *s, struct tensor x);
