@@ -134,7 +134,10 @@ static int time_cell(struct bench *b)
     b->models.pruned = &r->model;
     b->models.act_sparsity = b->cell->act_sparsity;
     b->models.weight_zeros = r->weight_zeros;
-    run_set_rules(r, b->cell);
+    if (run_set_rules(r, b->cell) != 0) {
+        free(view.layers);
+        return -1;
+    }
     progress_quiet(1); /* inside what is timed */
     rc = time_products(b) || time_decoding(b) || time_batches(b) ? -1 : 0;
     progress_quiet(r->o.quiet);

@@ -147,9 +147,9 @@ static int continue_text(struct run *r)
     o.max_positions = g.prompt.n + g.n_new;
     o.temperature = (float)r->o.temperature;
     o.seed = r->o.seed;
-    if (r->cells[0].act_sparsity > 0)
-        model_set_activation(&r->model, ACT_TOPK, r->cells[0].act_sparsity);
-    rc = decoder_open(&g.d, &r->model, &o);
+    rc = run_set_rules(r, &r->cells[0]);
+    if (rc == 0)
+        rc = decoder_open(&g.d, &r->model, &o);
     if (rc == 0) {
         generate(r, &g);
         if (!r->o.quiet)

@@ -4,6 +4,7 @@
 
 #include "data/calib.h"
 #include "harness/cmd/run_options.h"
+#include "harness/measure/act_calib.h"
 #include "harness/measure/divergence.h"
 #include "harness/measure/evaluate.h"
 #include "harness/measure/record.h"
@@ -21,10 +22,14 @@ struct run {
     char model_sha256[65];
     struct tokenizer *tokenizer;
     struct model model;
-    int pruned; /* the model's weights are not the checkpoint's */
+    int pruned;                    /* the model's weights are not the checkpoint's */
     const struct cell *weights_of; /* the cell whose weights they are; NULL: unknown */
     const struct cell *failed;     /* the last cell that could not be pruned */
     struct calib calib;
+    double *act_ratios; /* --act-ratios: n_layers x N_GROUPS; or NULL */
+    char act_ratios_sha256[65];
+    struct act_setting act; /* the rules of cell act_of */
+    const struct cell *act_of;
     struct prepared tasks[MAX_LIST];
     struct cell cells[MAX_LIST * MAX_LIST];
     size_t n_cells;
@@ -49,18 +54,22 @@ void run_close(struct run *r);
 int run_cell(struct run *r, size_t cell);
 
 /* Runs all cells, those on the same weights one after another, and after each what follows it (may
- * be NULL): 0 or error(); its weights are in memory, its records are those from number `first` on. A
- * cell that fails leaves no records, its error is printed, and the others go on; only without the
+ * be NULL): 0 or error(); its weights are in memory, its records are those from number `first` on.
+ * A cell that fails leaves no records, its error is printed, and the others go on; only without the
  * baseline nothing does. The records are in the order of the cells. 0, or -1 where some failed,
  * which then are named once more. */
 int run_cells(struct run *r, int (*follow)(struct run *r, size_t cell, size_t first, void *arg),
               void *arg);
 
+/* Sets the rules of the cell's activations, calibrated for the weights as they are; once for a
+ * cell. 0 or error(). */
+int run_set_rules(struct run *r, const struct cell *c);
+
+/* --act-ratios: reads the file, whose mean becomes the sparsity of the cells. 0 or error(). */
+int run_open_ratios(struct run *r);
+
 /* Would pruning for a and for b, in one run, give the same weights? */
 int run_same_weights(const struct cell *a, const struct cell *b);
-
-/* What the cell's activation sparsity means for the inputs of r->model's linears. */
-void run_set_rules(struct run *r, const struct cell *c);
 
 /* What the options and the cell say to the pruner. */
 struct prune_options run_prune_options(const struct run *r, const struct cell *c);

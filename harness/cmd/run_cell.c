@@ -134,11 +134,6 @@ static int resume_all(struct run *r, struct outcome *o, const char *key,
     return 0;
 }
 
-void run_set_rules(struct run *r, const struct cell *c)
-{
-    model_set_activation(&r->model, c->act_sparsity > 0 ? ACT_TOPK : ACT_DENSE, c->act_sparsity);
-}
-
 static int compute_all(struct run *r, const struct cell *c, struct outcome *o, const char *key,
                        const struct prepared *text)
 {
@@ -149,7 +144,8 @@ static int compute_all(struct run *r, const struct cell *c, struct outcome *o, c
         return -1;
     r->weight_zeros = m->weight_zeros = model_zero_share(&r->model);
     m->n_params_left = (double)model_n_params_left(&r->model);
-    run_set_rules(r, c);
+    if (run_set_rules(r, c) != 0)
+        return -1;
     r->dev->ops->zero(r->dev, r->model.n_act_zero, N_GROUPS * sizeof(uint64_t));
     r->session.n_rows_run = 0;
     for (size_t i = 0; i < r->o.n_tasks && rc == 0; i++)

@@ -140,7 +140,7 @@ static int open_wikitext(struct run *r, struct prepared *p)
 static int open_calibration(struct run *r)
 {
     struct calib_source src = {&r->model, r->tokenizer, r->o.data_dir, r->o.seed, r->o.python_rng};
-    unsigned needs = 0;
+    unsigned needs = (unsigned)run_options_act_calibrates(&r->o);
 
     for (size_t i = 0; i < r->o.n_methods; i++)
         needs |= r->o.methods[i]->needs;
@@ -186,10 +186,10 @@ static int list_cells(struct run *r)
 /* What is written at the end can be written. */
 static int check_outputs(const struct run_options *o)
 {
-    const char *const paths[] = {o->out, o->save_calib};
+    const char *const paths[] = {o->out, o->save_calib, o->save_act_ratios};
     struct atomic_file a;
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         if (paths[i] && atomic_file_open(&a, paths[i]) != 0)
             return -1;
         if (paths[i])
@@ -227,7 +227,7 @@ int run_open(struct run *r)
     size_t rows;
 
     if (list_cells(r) != 0 || check_outputs(&r->o) != 0 || run_options_locate(&r->o) != 0 ||
-        open_model(r) != 0)
+        open_model(r) != 0 || run_open_ratios(r) != 0)
         return -1;
     for (size_t i = 0; i < r->o.n_tasks; i++) {
         const struct task *t = r->o.tasks[i];
@@ -259,6 +259,8 @@ void run_close(struct run *r)
     journal_close(r->journal);
     records_release(&r->records);
     calib_release(&r->calib);
+    act_setting_release(&r->act);
+    free(r->act_ratios);
     model_close(&r->model);
     model_close(&r->dense);
     tokenizer_close(r->tokenizer);

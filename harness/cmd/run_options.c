@@ -108,7 +108,7 @@ static const struct run_option *match(const struct run_options *o, const char *a
 
 static int check_takes(const struct run_options *o, const unsigned char *given)
 {
-    unsigned any = 0;
+    unsigned any = run_options_act_calibrates(o) ? TAKES_CALIB : 0;
 
     for (size_t i = 0; i < o->n_methods; i++)
         any |= o->methods[i]->takes;
@@ -117,6 +117,9 @@ static int check_takes(const struct run_options *o, const unsigned char *given)
             return error("--%s does not apply to %s%s", run_option_table[i].name,
                          o->n_methods == 1 ? "method " : "any of the methods given",
                          o->n_methods == 1 ? o->methods[0]->name : "");
+    if (run_options_act_calibrates(o) && !o->calib)
+        return error("%s needs --calib, such as --calib c4:128x2048 or self:64x512",
+                     o->act_greedy ? "--act-allocation greedy" : "--act-rule threshold");
     if (any & TAKES_CALIB && !o->calib)
         return error("--method %s needs --calib, such as --calib c4:128x2048 or self:64x512",
                      o->methods[0]->name);
@@ -198,6 +201,8 @@ static void apply_defaults(struct run_options *o)
     o->demo = !o->model && !o->shape;
     if (o->demo && !o->calib)
         o->calib = "self:64x256";
+    if (o->act_ratios && !o->n_act_sparsities)
+        o->act_sparsities[o->n_act_sparsities++] = -1;
     if (o->command == RUN_BENCH)
         apply_bench_defaults(o);
     if (!o->n_methods)
@@ -239,7 +244,8 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
     unsigned char given[MAX_OPTIONS] = {0};
 
     assert(n_run_options <= MAX_OPTIONS);
-    *o = (struct run_options){.alpha = NAN,
+    *o = (struct run_options){.act_rule = ACT_TOPK,
+                              .alpha = NAN,
                               .refit_beta = 0,
                               .refit_steps = 20,
                               .damp = 0.01,
@@ -284,7 +290,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
         return error("no tasks: give some with -t, such as -t wikitext2,piqa or -t all");
     apply_defaults(o);
     if (check_source(o) != 0 || check_one_model(o) != 0 || check_divergence(o) != 0 ||
-        check_takes(o, given) != 0)
+        options_check_act(o) != 0 || check_takes(o, given) != 0)
         return -1;
     progress_quiet(o->quiet);
     return 0;

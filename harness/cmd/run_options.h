@@ -37,9 +37,14 @@ struct run_options {
     size_t n_tasks;
 
     const struct pruner *methods[MAX_LIST];
-    double sparsities[MAX_LIST], act_sparsities[MAX_LIST];
+    double sparsities[MAX_LIST],
+        act_sparsities[MAX_LIST]; /* of activations: -1: act_ratios' mean */
     size_t n_methods, n_sparsities, n_act_sparsities;
     size_t nm_n, nm_m;
+    enum act_kind act_rule; /* of all cells with sparse activations */
+    int act_greedy;         /* their share is dealt out in each layer; else the same everywhere */
+    int act_last_half;      /* only the last half of each sequence is sparse */
+    const char *act_ratios, *save_act_ratios; /* files of shares, or NULL */
     double refit_beta;
     size_t refit_steps;
     double alpha, damp; /* NaN: the method's default */
@@ -85,6 +90,9 @@ struct run_options {
 
 /* Parses; the strings point into argv. 0; 1 when help was printed; -1 after error(). */
 int run_options_parse(struct run_options *o, int argc, char **argv);
+
+/* Do the rules of the activations need the calibration set? */
+int run_options_act_calibrates(const struct run_options *o);
 
 /* Finds the model and data folders where the options do not name them: the embedded demo, or what
  * was fetched. 0 or error(). */

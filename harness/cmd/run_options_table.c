@@ -161,23 +161,6 @@ static int set_act_sparsities(struct run_options *o, const char *s)
     return each_item(s, add_act_sparsity, o);
 }
 
-static int set_nm(struct run_options *o, const char *s)
-{
-    int end = 0;
-
-    if (strspn(s, "0123456789:") != strlen(s) ||
-        sscanf(s, "%2zu:%2zu%n", &o->nm_n, &o->nm_m, &end) != 2 || s[end] || o->nm_n == 0 ||
-        o->nm_n >= o->nm_m || o->nm_m > 64)
-        return error("--nm: '%s' is not N:M with 0 < N < M, such as 2:4", s);
-    return 0;
-}
-
-static int set_act_rule(struct run_options *o, const char *s)
-{
-    (void)o;
-    return strcmp(s, "topk") == 0 ? 0 : error("--act-rule: '%s' is not known; known: topk", s);
-}
-
 static int set_alpha(struct run_options *o, const char *s)
 {
     return parse_number("--alpha", s, 0, 100, &o->alpha);
@@ -456,11 +439,21 @@ const struct run_option run_option_table[] = {
      set_methods, 0, EVERY},
     {0, "sparsity", "LIST", "share of zero weights in every linear, such as 0.5", set_sparsities,
      TAKES_SPARSITY, EVERY},
-    {0, "nm", "N:M", "N zeros in every M consecutive weights of a row instead", set_nm,
+    {0, "nm", "N:M", "N zeros in every M consecutive weights of a row instead", options_nm,
      TAKES_SPARSITY, EVERY},
     {0, "act-sparsity", "LIST", "share of each linear's inputs dropped at run time; default 0",
      set_act_sparsities, 0, EVERY},
-    {0, "act-rule", "NAME", "how inputs are dropped: topk (exact, per token)", set_act_rule, 0,
+    {0, "act-rule", "NAME",
+     "how inputs are dropped: topk (exact, per token; default), threshold\n" HELP_INDENT
+     "(TEAL, calibrated), wina (top-k, weighed by the weights' columns)",
+     options_act_rule, 0, EVERY},
+    {0, "act-allocation", "NAME", "uniform (default), or greedy in each layer (TEAL, calibrated)",
+     options_act_allocation, 0, EVERY},
+    {0, "act-part", "NAME", "all (default), or last-half: only that of each prompt is sparse",
+     options_act_part, 0, EVERY},
+    {0, "act-ratios", "FILE", "shares per layer and group instead of --act-sparsity, as JSON",
+     options_act_ratios, 0, EVERY},
+    {0, "save-act-ratios", "FILE", "write the shares that greedy found", options_save_act_ratios, 0,
      EVERY},
     {0, "baseline", NULL, "score the dense model first, and compare every other cell with it",
      set_baseline, 0, SCORING},

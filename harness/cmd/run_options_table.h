@@ -16,8 +16,19 @@ struct run_option {
 };
 
 /* In the order of the help text. */
-#define MAX_OPTIONS 64
+#define MAX_OPTIONS 96
 extern const struct run_option run_option_table[];
 extern const size_t n_run_options; /* at most MAX_OPTIONS */
+
+/* Setters in run_options_act.c. */
+int options_nm(struct run_options *o, const char *s);
+int options_act_rule(struct run_options *o, const char *s);
+int options_act_allocation(struct run_options *o, const char *s);
+int options_act_part(struct run_options *o, const char *s);
+int options_act_ratios(struct run_options *o, const char *s);
+int options_save_act_ratios(struct run_options *o, const char *s);
+
+/* Do these options fit each other? 0 or error(). After the defaults. */
+int options_check_act(const struct run_options *o);
 
 #endif

@@ -17,15 +17,36 @@ struct prune_options run_prune_options(const struct run *r, const struct cell *c
         .nm_n = o->nm_n,
         .nm_m = o->nm_m,
         .act_sparsity = c->act_sparsity,
+        .act_ratios = c->act_sparsity > 0 ? r->act_ratios : NULL,
         .alpha = isnan(o->alpha) ? c->method->alpha : o->alpha,
         .refit_beta = o->refit_beta,
         .refit_steps = o->refit_steps,
         .damp = o->damp,
         /* N:M groups are columns as they lie: another order would scatter them. */
-        .order_act = o->nm_m ? 0 : o->order >= 0 ? o->order : c->method->order_act,
+        .order_act = o->nm_m         ? 0
+                     : o->order >= 0 ? o->order
+                                     : c->method->order_act,
         .lazy_exact = o->lazy_exact,
         .block = o->block,
     };
+}
+
+static void act_fields(const struct run *r, const struct cell *c, struct record *out)
+{
+    static const char *const rules[] = {
+        [ACT_TOPK] = "topk", [ACT_THRESHOLD] = "threshold", [ACT_WINA] = "wina"};
+
+    if (c->act_sparsity <= 0)
+        return;
+    record_set(&out->act_rule, rules[r->o.act_rule]);
+    if (r->o.act_greedy)
+        record_set(&out->act_allocation, "greedy");
+    if (r->act_ratios) {
+        record_set(&out->act_allocation, "file");
+        record_set(&out->act_ratios_sha256, r->act_ratios_sha256);
+    }
+    if (r->o.act_last_half)
+        record_set(&out->act_part, "last-half");
 }
 
 static void recipe_fields(const struct run *r, const struct cell *c, struct record *out)
@@ -38,8 +59,7 @@ static void recipe_fields(const struct run *r, const struct cell *c, struct reco
     record_set(&out->method, c->method->name);
     out->weight_sparsity = c->sparsity;
     out->act_sparsity = c->act_sparsity;
-    if (c->act_sparsity > 0)
-        record_set(&out->act_rule, "topk");
+    act_fields(r, c, out);
     if (takes & TAKES_SPARSITY && o->nm_m) {
         snprintf(nm, sizeof(nm), "%zu:%zu", o->nm_n, o->nm_m);
         record_set(&out->nm, nm);
@@ -56,7 +76,7 @@ static void recipe_fields(const struct run *r, const struct cell *c, struct reco
         record_set(&out->order, p.order_act ? "act" : "natural");
         record_set(&out->lazy, p.lazy_exact ? "exact" : "reference");
     }
-    if (c->method->needs) {
+    if (c->method->needs || (c->act_sparsity > 0 && run_options_act_calibrates(o))) {
         record_set(&out->calib, o->calib);
         record_set(&out->calib_sha256, r->calib.sha256);
         out->seed = (double)o->seed;

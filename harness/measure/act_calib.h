@@ -50,7 +50,7 @@ double act_mean(const struct model *m, const double *ratios);
  * as loss(arg, shares) says, by as much as adds ACT_STEP (or a whole part of the target just
  * below) to the mean, none above ACT_MOST (or the target, if larger), until the mean is the target;
  * if the target everywhere costs less error in the end, that it is. Ties go to the first. */
-#define ACT_STEP 0.005
+#define ACT_STEP 0.01
 #define ACT_MOST 0.95
 void act_allocate(double shares[N_GROUPS], const double weights[N_GROUPS], double target,
                   double (*loss)(void *arg, const double shares[N_GROUPS]), void *arg);

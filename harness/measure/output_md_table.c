@@ -48,6 +48,11 @@ static int same_field(const struct record *a, const struct record *b, const stru
     return s && t ? strcmp(s, t) == 0 : s == t;
 }
 
+static int is_unknown(const struct record *r, const struct record_field *f)
+{
+    return f->kind == FIELD_STRING ? !field_string(r, f) : isnan(field_number(r, f));
+}
+
 /* Does this field tell apart two cells of the method that the other columns show alike? */
 static int field_varies(const struct md_block *k, const struct record *r,
                         const struct record_field *f)
@@ -63,8 +68,9 @@ static int field_varies(const struct md_block *k, const struct record *r,
     for (size_t i = 0; i < k->cells.n; i++) {
         const struct record *o = k->cells.first[i];
 
-        /* No rule: no sparse activations, which the column A says. */
-        if (strcmp(f->name, "act_rule") == 0 && (!o->act_rule || !r->act_rule))
+        /* No rule: no sparse activations, which the column A says; what they alone need is then
+         * unknown. */
+        if (!o->act_rule != !r->act_rule && (is_unknown(o, f) || is_unknown(r, f)))
             continue;
         if (o->method && r->method && strcmp(o->method, r->method) == 0 && !same_field(o, r, f))
             return 1;

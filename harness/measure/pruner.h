@@ -7,8 +7,8 @@
 #include "harness/base/progress.h"
 #include "harness/model/model.h"
 
-/* Statistics of one group's input, float32 on the device, sums over n_tokens. X: sparsified input in
- * the pruned model's stream, tokens x k; dX = X~ - X with X~ the dense model's input. */
+/* Statistics of one group's input, float32 on the device, sums over n_tokens. X: sparsified input
+ * in the pruned model's stream, tokens x k; dX = X~ - X with X~ the dense model's input. */
 enum pruner_needs {
     NEED_SUM_SQUARES = 1, /* sum_squares: column sums of X^2 */
     NEED_GRAM = 2,        /* gram: X^T X */
@@ -29,12 +29,13 @@ struct prune_options {
     double sparsity;   /* share of zeros per matrix; structured: of the decoder's linear parameters,
                           the share that goes */
     size_t nm_n, nm_m; /* N:M: n zeros in m consecutive columns; 0: unstructured */
-    double act_sparsity; /* run-time top-k, known to methods that calibrate on sparse inputs */
+    double act_sparsity;      /* run-time top-k, known to methods that calibrate on sparse inputs */
+    const double *act_ratios; /* or its shares per layer and group, n_layers x N_GROUPS; NULL */
     double alpha, damp;
     double refit_beta;  /* share of the residual that kept weights make up for */
     size_t refit_steps; /* of conjugate gradients */
-    int order_act;  /* columns by diag(H), descending; else as they are */
-    int lazy_exact; /* V = values before pruning; else after */
+    int order_act;      /* columns by diag(H), descending; else as they are */
+    int lazy_exact;     /* V = values before pruning; else after */
     size_t block;
 };
 
@@ -62,8 +63,8 @@ struct restructure_job {
 enum pruner_takes {
     TAKES_SPARSITY = 1,
     TAKES_CALIB = 2,
-    TAKES_OBS = 4,   /* damp, order, lazy, block */
-    TAKES_ALPHA = 8, /* alpha */
+    TAKES_OBS = 4,    /* damp, order, lazy, block */
+    TAKES_ALPHA = 8,  /* alpha */
     TAKES_REFIT = 16, /* refit_beta, refit_steps */
 };
 

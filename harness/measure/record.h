@@ -22,17 +22,20 @@ struct record {
     double n_linear_params;  /* those of the prunable linear layers, dense */
     double effective_params; /* measured: parameters that are there and not zero */
 
-    char *method;           /* prune/'s name, "dense" for none */
-    double weight_sparsity; /* asked, fraction of the prunable weights */
-    double weight_zeros;    /* measured, the same fraction: zero, or gone from a smaller model */
-    double act_sparsity;    /* asked, fraction of a linear's inputs */
-    double act_zeros; /* measured: the share of the prunable weights that met a zero input */
-    char *act_rule;         /* topk, threshold, ... */
-    char *nm;               /* "2:4" */
+    char *method;            /* prune/'s name, "dense" for none */
+    double weight_sparsity;  /* asked, fraction of the prunable weights */
+    double weight_zeros;     /* measured, the same fraction: zero, or gone from a smaller model */
+    double act_sparsity;     /* asked, fraction of a linear's inputs */
+    double act_zeros;        /* measured: the share of the prunable weights that met a zero input */
+    char *act_rule;          /* topk, threshold, wina */
+    char *act_allocation;    /* greedy, file; NULL: the same share for all */
+    char *act_ratios_sha256; /* of the shares, of file */
+    char *act_part;          /* last-half; NULL: all tokens */
+    char *nm;                /* "2:4" */
     double alpha;
     double refit_beta, refit_steps; /* duogpt+ */
-    char *order; /* act, natural */
-    char *lazy;  /* exact, reference */
+    char *order;                    /* act, natural */
+    char *lazy;                     /* exact, reference */
     double damp;
     double block;
     char *calib;        /* c4:128x2048 */
@@ -83,10 +86,10 @@ struct record {
     double drift_pct;         /* later half of the samples against the earlier */
     char *stopped;            /* stable: the errors fell below the limit; time: it ran out before */
     double tokens_per_s;
-    double bytes_moved;   /* per unit of median_ns: active weights, index, KV cache */
-    double read_gbps;     /* measured in the same process: what the memory gives */
-    double peak_gbps_pct; /* 100 bytes_moved / median_ns / read_gbps */
-    char *speedup_over;   /* the faster dense path */
+    double bytes_moved;          /* per unit of median_ns: active weights, index, KV cache */
+    double read_gbps;            /* measured in the same process: what the memory gives */
+    double peak_gbps_pct;        /* 100 bytes_moved / median_ns / read_gbps */
+    char *speedup_over;          /* the faster dense path */
     double speedup, speedup_err; /* over it; measure/bench.h has the formula */
     double speedup_other;        /* over the slower one */
     double scored_perplexity;    /* of the very weights that were timed */
@@ -108,9 +111,9 @@ void record_set_samples(struct record *r, const double *ns, size_t n);
 void record_stamp(struct record *r);
 
 /* The first 16 hex digits of SHA-256 over the identity: the lines name="text" or name=number of
- * every known field of the groups MODEL, RECIPE, PLACE, TASK and WORK, in the table's order. What is
- * measured (value, stderr, seconds, zeros, warnings, the comparison with the dense run), the time
- * and the revision are not part of it, so the same question has the same id again, and a field
+ * every known field of the groups MODEL, RECIPE, PLACE, TASK and WORK, in the table's order. What
+ * is measured (value, stderr, seconds, zeros, warnings, the comparison with the dense run), the
+ * time and the revision are not part of it, so the same question has the same id again, and a field
  * added later leaves old ids as they are. */
 void record_id(const struct record *r, char out[17]);
 

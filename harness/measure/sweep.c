@@ -396,16 +396,27 @@ static int without_data(struct sweep *w)
     return rc;
 }
 
+/* Sequential methods calibrate on the inputs of the run to come, by exact top-k for all tokens,
+ * whatever rule that will be; others on dense ones. */
+static void set_rules(struct sweep *w)
+{
+    const struct prune_options *o = w->options;
+    int sparse = w->method->sequential && o->act_sparsity > 0;
+
+    model_set_activation(w->m, sparse ? ACT_TOPK : ACT_DENSE, o->act_sparsity);
+    for (size_t i = 0; i < w->m->config.n_layers && sparse && o->act_ratios; i++)
+        for (int g = 0; g < N_GROUPS; g++)
+            model_set_rule(w->m, i, (enum group)g, ACT_TOPK,
+                           o->act_ratios[i * N_GROUPS + (size_t)g], 0);
+}
+
 static int with_data(struct sweep *w, const int32_t *ids)
 {
     size_t n_layers = w->m->config.n_layers;
     char what[64];
     int rc = 0;
 
-    /* Sequential methods calibrate on the inputs of the run to come; others on dense ones. */
-    model_set_activation(
-        w->m, w->method->sequential && w->options->act_sparsity > 0 ? ACT_TOPK : ACT_DENSE,
-        w->options->act_sparsity);
+    set_rules(w);
     streams_open(w);
     snprintf(what, sizeof(what), "prune by %s", w->method->name);
     progress_begin(&w->progress, what, "tokens x layers",
