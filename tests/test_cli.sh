@@ -168,7 +168,9 @@ refuses unknown_protocol 2 "known: lmeval-0.4, lmeval-0.4.9.2" eval -t piqa --pr
 refuses unknown_backend 2 "known: auto, cpu" $one --backend tpu
 refuses unknown_dtype 2 "known: auto, f32, f16, bf16" eval -t piqa --dtype int8
 refuses unknown_format 2 "known: md csv json jsonl" eval -t piqa -o xml
-refuses unknown_act_rule 2 "known: topk" eval -t piqa --act-rule best
+refuses unknown_act_rule 2 "known: topk, threshold, wina" eval -t piqa --act-rule best
+refuses unknown_act_allocation 2 "known: uniform, greedy" eval -t piqa --act-allocation best
+refuses unknown_act_part 2 "known: all, last-half" eval -t piqa --act-part first-half
 refuses unknown_shape 2 "known: llama2-7b, llama2-13b" eval -t piqa --shape llama2-8b --tokenizer x
 refuses unknown_weights 2 "known: auto, device, stream" eval -t piqa --weights disk
 refuses unknown_list 2 "known: tasks, methods, backends" list models
@@ -192,6 +194,19 @@ for s in nan inf 0x1 1.5 1 -1 0.5x '' '0.5,' ',0.5' '0.5 0.6' 1e999 --; do
 	refuses "sparsity_'$s'" 2 "--sparsity: " eval -t piqa --method magnitude --sparsity "$s"
 done
 refuses act_sparsity_2 2 "--act-sparsity: 2" eval -t piqa --act-sparsity 2
+refuses act_rule_of_nothing 2 "--act-rule: no activations are sparse" eval -t piqa --act-rule wina
+refuses act_part_of_nothing 2 "--act-part: no activations are sparse" eval -t piqa --act-part last-half
+refuses threshold_without_calib 2 "--act-rule threshold needs --calib" \
+	eval -m x -t piqa --act-sparsity 0.5 --act-rule threshold
+refuses greedy_without_calib 2 "--act-allocation greedy needs --calib" \
+	eval -m x -t piqa --act-sparsity 0.5 --act-allocation greedy
+refuses calib_of_nothing 2 "--calib does not apply" eval -t piqa --act-sparsity 0.5 --calib self:1x8
+refuses ratios_and_sparsity 2 "exclude each other" eval -t piqa --act-ratios x --act-sparsity 0.5
+refuses ratios_and_greedy 2 "exclude each other" eval -t piqa --act-ratios x --act-allocation greedy
+refuses save_ratios_of_uniform 2 "--act-allocation greedy" \
+	eval -t piqa --act-sparsity 0.5 --save-act-ratios x
+refuses save_ratios_of_many 2 "give one" eval -t piqa --act-sparsity 0.4,0.5 \
+	--act-allocation greedy --save-act-ratios x
 for s in 0 -1 1.5 nan all; do
 	refuses "limit_$s" 2 "--limit: " eval -t piqa --limit "$s"
 done
@@ -412,6 +427,52 @@ run $one --out file.md
 if [ $rc = 0 ] && [ ! -s out ] && grep -q '^| dense' file.md; then echo "ok out_leaves_stdout_empty"; else
 	fail out_leaves_stdout_empty "stdout is not empty, or no table in the file"
 fi
+
+# ---- rules of sparse activations: what greedy finds is saved, and gives the same when it is read
+
+act="eval $on_demo -t wikitext2 --window 64 --limit 2 --threads 1 --quiet -o csv"
+run $act --act-sparsity 0.02 --act-allocation greedy --calib self:1x16 --save-act-ratios found.json
+column value out >found.value
+run $act --act-ratios found.json
+column value out >read.value
+same shares_saved_and_read found.value read.value
+refuses ratios_not_there 1 "no-such.json" $act --act-ratios no-such.json
+sed 's/"1.qkv"/"9.qkv"/' found.json >bad.json
+refuses ratios_of_another_model 1 "bad.json: '9.qkv'" $act --act-ratios bad.json
+for rule in topk threshold wina; do
+	calib=
+	[ $rule = threshold ] && calib="--calib self:2x32"
+	run $act --act-sparsity 0.5 --act-rule $rule $calib
+	zeros=$(column act_zeros out) name=$(column act_rule out)
+	if [ $rc = 0 ] && [ "$name" = $rule ] &&
+		echo "$zeros" | awk '{ exit !($1 > 0.45 && $1 < 0.55) }'; then echo "ok act_rule_$rule"; else
+		fail act_rule_$rule "rule '$name', zeros '$zeros'"
+	fi
+done
+run $act --act-sparsity 0.5 --act-part last-half
+if [ "$(column act_part out)" = last-half ] &&
+	column act_zeros out | awk '{ exit !($1 > 0.24 && $1 < 0.26) }'; then
+	echo "ok act_part_last_half"
+else
+	fail act_part_last_half "zeros '$(column act_zeros out)'"
+fi
+
+# ---- N:M for every method that zeroes weights
+
+for method in magnitude wanda sparsegpt duogpt; do
+	for nm in 2:4 4:8; do
+		calib=
+		[ $method = magnitude ] || calib="--calib self:2x32"
+		run $act --method $method --nm $nm $calib
+		if [ $rc = 0 ] && [ "$(column nm out)" = $nm ] && [ "$(column weight_zeros out)" = 0.5 ]; then
+			echo "ok nm_${method}_$nm"
+		else
+			fail nm_${method}_$nm "zeros '$(column weight_zeros out)'"
+		fi
+	done
+done
+refuses nm_and_sparsity 2 "exclude each other" \
+	eval -t piqa --method magnitude --nm 2:4 --sparsity 0.5
 
 product="eval $on_demo -t piqa,wikitext2 --window 64 --limit 2 --threads 1 --quiet
 	--method dense,magnitude --sparsity 0.25,0.5 --act-sparsity 0,0.5 -o"
