@@ -80,11 +80,10 @@ static int restructure(struct restructure_job *job)
     double a = (double)layer_attention_params(l), mlp = (double)layer_mlp_params(l);
     size_t n_attentions = two_ssp_attentions(n, mlp, a, job->options->sparsity);
     double rest = job->options->sparsity * (double)n * (a + mlp) - (double)n_attentions * a;
-    double cut = round(rest / (double)n / (mlp / (double)m)); /* neurons of a layer */
+    double cut = rest / (double)n / (mlp / (double)m); /* neurons of a layer */
     struct candidate c;
 
-    cut = cut < 0 ? 0 : cut > (double)m ? (double)m : cut;
-    remove_neurons(job, m - (size_t)cut);
+    remove_neurons(job, width_near((double)m - cut, m));
     for (size_t i = 0; i < n_attentions; i++)
         if (windows_cheapest(job, 1, attention, 1, &c))
             candidate_remove(job, c);

@@ -162,6 +162,23 @@ static void choose(struct unit *u, size_t n, double target, unsigned char **keep
     }
 }
 
+/* Neurons left of a layer, to a convenient number. */
+static void round_neurons(const struct flap_channels *c, unsigned char *keep)
+{
+    int32_t *index = xmalloc(c->n * sizeof(*index));
+    size_t n = 0;
+
+    for (size_t j = 0; j < c->n; j++)
+        n += keep[j];
+    n = width_near((double)n, c->n);
+    largest_scores(c->score, c->n, n, index);
+    for (size_t j = 0; j < c->n; j++)
+        keep[j] = 0;
+    for (size_t j = 0; j < n; j++)
+        keep[index[j]] = 1;
+    free(index);
+}
+
 /* ---- cutting */
 
 /* The bias that stands for the channels that go: sum over them of W_:,j mean_j. */
@@ -235,8 +252,10 @@ static int restructure(struct restructure_job *job)
         n += add_units(u + n, &c[2 * i + 1], 2 * i + 1, 1, 3 * (double)k->hidden);
     }
     choose(u, n, job->options->sparsity * (double)config_n_linear_params(k), keep);
-    for (size_t i = 0; i < n_layers; i++)
+    for (size_t i = 0; i < n_layers; i++) {
+        round_neurons(&c[2 * i + 1], keep[2 * i + 1]);
         cut_layer(job, i, c, keep);
+    }
     for (size_t i = 0; i < 2 * n_layers; i++)
         free(keep[i]);
     free(keep);

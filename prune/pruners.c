@@ -13,5 +13,6 @@ const struct pruner *const pruners[] = {
     &pruner_blockpruner,
     &pruner_2ssp,
     &pruner_flap,
+    &pruner_slicegpt,
     NULL,
 };

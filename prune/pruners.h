@@ -16,6 +16,7 @@ extern const struct pruner pruner_sleb;
 extern const struct pruner pruner_blockpruner;
 extern const struct pruner pruner_2ssp;
 extern const struct pruner pruner_flap;
+extern const struct pruner pruner_slicegpt;
 
 /* METHOD sections 3 and 4: solves the layer problem for every matrix of the job, which share
  * ordering, damping and factor. alpha 0 or no residual statistics: SparseGPT. 0 or error(). */
@@ -41,5 +42,10 @@ struct flap_channels {
 };
 struct flap_channels *flap_measure(struct restructure_job *job);
 void flap_release(struct flap_channels *c, size_t n_layers);
+
+/* SliceGPT: the hidden size whose decoder has (1 - sparsity) of the linears' parameters, changes of
+ * basis included, to a multiple of 8; and slicing the model to a hidden size. 0, or error(). */
+size_t slicegpt_width(const struct llama_config *k, double sparsity);
+int slicegpt_slice(struct restructure_job *job, size_t width);
 
 #endif

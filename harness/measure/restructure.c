@@ -17,6 +17,14 @@ size_t windows_per_pass(const struct device *dev, size_t window)
     return window < rows ? rows / window : 1;
 }
 
+void windows_lay(struct session *s, const struct restructure_job *job, size_t first, size_t n)
+{
+    batch_clear(&s->batch);
+    for (size_t i = 0; i < n; i++)
+        batch_add(&s->batch, job->ids + (first + i) * job->window, job->window, -1);
+    session_begin(s);
+}
+
 /* ---- passes */
 
 static void passes_open(struct session *s, const struct restructure_job *job)
@@ -33,10 +41,7 @@ static size_t pass_begin(struct session *s, const struct restructure_job *job, s
     size_t per = windows_per_pass(job->m->dev, job->window);
 
     per = n - first < per ? n - first : per;
-    batch_clear(&s->batch);
-    for (size_t i = 0; i < per; i++)
-        batch_add(&s->batch, job->ids + (first + i) * job->window, job->window, -1);
-    session_begin(s);
+    windows_lay(s, job, first, per);
     return per;
 }
 
@@ -234,6 +239,13 @@ void candidate_remove(struct restructure_job *job, struct candidate c)
 }
 
 /* ---- choosing */
+
+size_t width_near(double w, size_t most)
+{
+    size_t n = w > 0 ? (size_t)round(w / WIDTH_MULTIPLE) * WIDTH_MULTIPLE : 0;
+
+    return n < most ? n : most;
+}
 
 static int larger_first(const void *a, const void *b, void *arg)
 {

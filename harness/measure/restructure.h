@@ -10,6 +10,9 @@
 /* Calibration windows per forward pass: what fits the caches, or fills a card. */
 size_t windows_per_pass(const struct device *dev, size_t window);
 
+/* Lays windows [first, first + n) out as the session's batch. */
+void windows_lay(struct session *s, const struct restructure_job *job, size_t first, size_t n);
+
 /* ---- looking at activations */
 
 /* What is seen of each layer while windows run through it; NULL: nothing. Rows are those of whole
@@ -56,6 +59,11 @@ int windows_cheapest(struct restructure_job *job, size_t n, const enum part *kin
 void candidate_remove(struct restructure_job *job, struct candidate c);
 
 /* ---- choosing */
+
+/* Widths chosen freely are multiples of what matrix units read at a time: w to the nearest, `most` at
+ * most. */
+#define WIDTH_MULTIPLE 8
+size_t width_near(double w, size_t most);
 
 /* The n_keep largest of n scores, ascending indices to keep[]; the first among equals. */
 void largest_scores(const double *score, size_t n, size_t n_keep, int32_t *keep);

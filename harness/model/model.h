@@ -96,7 +96,8 @@ void model_close(struct model *m);
 const struct layer *model_layer(const struct model *m, size_t i);
 void model_layer_changed(const struct model *m, size_t i);
 
-/* Puts the source's weights and shapes back: undoes pruning. Rules become dense if it was reshaped. */
+/* Puts the source's weights and shapes back: undoes pruning. Rules are then dense if it was
+ * reshaped. */
 int model_restore(struct model *m);
 
 /* The same rule for every linear's input, for all tokens; ACT_DENSE turns sparsity off. Not for
