@@ -335,7 +335,7 @@ static void saved_unchanged(void)
     unchanged("F32", 1 << 20, 1);
     unchanged("F16", 1 << 20, 1);
     unchanged("BF16", 1 << 20, 1);
-    unchanged("F16", 1, 21); /* every tensor is larger than that */
+    unchanged("F16", 1, 21);   /* every tensor is larger than that */
     unchanged("F16", 1000, 3); /* 2320 bytes */
 }
 
@@ -376,6 +376,133 @@ static void rounded(void)
     FAILS(save_round(&o.m, DTYPE_F16), "tensor 'model.layers.1.mlp.gate_proj.weight' has values "
                                        "beyond the range of f16");
     CHECK(save_round(&o.m, DTYPE_BF16) == 0);
+    opened_close(&o);
+    saved_remove();
+    remove_weights();
+}
+
+/* ---- the bitmask form in a checkpoint */
+
+/* Saves the good model, pruned a little, as bitmasks; *o stays open. */
+static int bitmask_saved(struct opened *o)
+{
+    struct model_parts parts = good_parts("F16");
+
+    write_config("{}");
+    write_single(&parts);
+    if (open_from(o, folder) != 0)
+        return -1;
+    for (size_t i = 0; i < 2; i++)
+        for (int k = 0; k < N_LINEARS; k++) {
+            struct tensor w = o->m.layers[i].linears[k].w;
+
+            for (size_t j = k; j < tensor_numel(w); j += 2)
+                ((float *)w.data)[j] = 0;
+        }
+    save_to(&o->m, (struct save_options){SAVE_AS_READ, 1 << 20, SAVE_BITMASK});
+    return 0;
+}
+
+static void bitmask_checkpoint(void)
+{
+    struct opened o, again;
+
+    if (bitmask_saved(&o) != 0)
+        return;
+    config_same(0);
+    if (open_from(&again, saved) == 0) {
+        CHECK(checkpoint_dtype(&again.c) == DTYPE_F16);
+        for (size_t i = 0; i < 2; i++)
+            for (int k = 0; k < N_LINEARS; k++) {
+                struct tensor a = o.m.layers[i].linears[k].w, b = again.m.layers[i].linears[k].w;
+
+                CHECK(memcmp(a.data, b.data, tensor_nbytes(a)) == 0);
+            }
+        opened_close(&again);
+    }
+    opened_close(&o);
+    saved_remove();
+    remove_weights();
+}
+
+static int open_whole(struct checkpoint *c, struct model *m)
+{
+    int rc = checkpoint_open(c, saved);
+
+    if (rc == 0) {
+        rc = model_open(m, dev, c, DTYPE_F32);
+        checkpoint_close(c);
+    }
+    return rc;
+}
+
+/* Byte `at` of a tensor in the saved file becomes `to`: opening or loading the model then fails. */
+static void spoiled(const char *tensor, size_t at, unsigned char to, const char *message)
+{
+    char *path = inside("saved/model.safetensors");
+    unsigned char was;
+    struct checkpoint c;
+    struct model m;
+    struct safetensors st;
+    size_t i = 0, place;
+    int fd = open(path, O_RDWR);
+
+    CHECK(safetensors_open(&st, path) == 0);
+    while (i < st.n_tensors && strcmp(st.tensors[i].name, tensor) != 0)
+        i++;
+    CHECK(i < st.n_tensors && at < st.tensors[i].nbytes);
+    place = (size_t)((const unsigned char *)st.tensors[i].data - st.map.data) + at;
+    safetensors_close(&st);
+    CHECK(pread(fd, &was, 1, (off_t)place) == 1 && was != to);
+    CHECK(pwrite(fd, &to, 1, (off_t)place) == 1);
+    FAILS(open_whole(&c, &m), message);
+    CHECK(pwrite(fd, &was, 1, (off_t)place) == 1);
+    close(fd);
+    free(path);
+}
+
+/* `from` in the header becomes `to`, of the same length. */
+static void renamed(const char *from, const char *to, const char *message)
+{
+    char *path = inside("saved/model.safetensors"), *at;
+    struct buf file = {0}, was = {0};
+    struct checkpoint c;
+
+    CHECK(file_read(path, &file) == 0);
+    buf_add(&was, file.data, file.n);
+    at = memmem(file.data, file.n, from, strlen(from));
+    CHECK(at && strlen(from) == strlen(to));
+    if (at)
+        memcpy(at, to, strlen(to));
+    CHECK(file_write_atomic(path, file.data, file.n) == 0);
+    FAILS(checkpoint_open(&c, saved), message);
+    CHECK(file_write_atomic(path, was.data, was.n) == 0);
+    buf_release(&file);
+    buf_release(&was);
+    free(path);
+}
+
+static void bitmask_spoiled(void)
+{
+    struct opened o;
+
+    if (bitmask_saved(&o) != 0)
+        return;
+#define DOWN "model.layers.1.mlp.down_proj."
+    spoiled(DOWN "bitmask", 0, 0xff, "do not agree");
+    spoiled(DOWN "bitmask", 1, 0xf0, "do not agree"); /* columns 12 to 15 of 12 */
+    spoiled(DOWN "bitmask", 15, 0, "values, its bits say");
+    spoiled(DOWN "row_offsets", 0, 1, "row 0 of tensor '" DOWN "weight'");
+    spoiled(DOWN "row_offsets", 8, 200, "do not agree");
+    spoiled(DOWN "row_offsets", 15, 0x80, "do not agree");
+    spoiled(DOWN "shape", 0, 9, "is 9 x 12, config.json says 8 x 12");
+    spoiled(DOWN "shape", 15, 0x80, "config.json says 8 x 12");
+    renamed(DOWN "row_offsets", DOWN "row_offsetz", "its 'row_offsets' is missing");
+    renamed(DOWN "compressed", DOWN "compresset", "no tensor '" DOWN "weight'");
+    renamed(DOWN "shape", DOWN "shapf", "its 'shape' is missing");
+    renamed("model.layers.0.input_layernorm.weight", "model.layers.1.mlp.down_proj.bitmask ",
+            "no tensor 'model.layers.0.input_layernorm.weight'");
+#undef DOWN
     opened_close(&o);
     saved_remove();
     remove_weights();
@@ -476,6 +603,8 @@ int main(void)
     RUN(failures_leave_no_file);
     RUN(saved_unchanged);
     RUN(rounded);
+    RUN(bitmask_checkpoint);
+    RUN(bitmask_spoiled);
     RUN(files_that_go_along);
     RUN(bitmasks);
     remove_file("config.json");

@@ -66,6 +66,7 @@ same_scores() { # NAME FOLDER PRUNING...
 	run eval -m "$dir" $tasks ${act:-}
 	[ $rc = 0 ] || { fail "$name" "not read" && return; }
 	values in_memory >a
+	cp a "$dir.values"
 	values out >b
 	if [ "$(wc -l <a)" = 3 ] && ! grep -q run_id a && cmp -s a b; then echo "ok $name"; else
 		fail "$name" "in memory: $(cat a); saved: $(cat b)"
@@ -78,6 +79,14 @@ same_scores magnitude_as_saved magnitude --method magnitude --sparsity 0.3
 same_scores n_of_m_as_saved nm --method wanda --nm 2:4 --calib self:2x64
 same_scores bf16_as_saved bf16 --method magnitude --sparsity 0.5 --save-dtype bf16
 same_scores f32_as_saved f32 --method magnitude --sparsity 0.5 --save-dtype f32
+same_scores bitmask_as_saved bitmask --method magnitude --sparsity 0.3 --save-format sparse-bitmask
+if cmp -s magnitude.values bitmask.values && [ "$(du -k bitmask/model.safetensors | cut -f1)" -lt \
+	"$(du -k magnitude/model.safetensors | cut -f1)" ]; then
+	echo "ok bitmask_is_dense_and_smaller"
+else
+	rc=0
+	fail bitmask_is_dense_and_smaller "$(ls -l bitmask magnitude)"
+fi
 same_scores dense_as_saved dense --method dense
 # The records in it name the model that was read.
 if [ "$(grep -o '"model_sha256": "[0-9a-f]*"' dense/duo.json | sort -u | wc -l)" = 1 ]; then

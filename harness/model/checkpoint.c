@@ -8,8 +8,10 @@
 #include "harness/base/error.h"
 #include "harness/base/json.h"
 #include "harness/base/sha256.h"
+#include "harness/model/checkpoint_bitmask.h"
 
-static const struct st_tensor *find(const struct checkpoint *c, const char *name, const char **path)
+const struct st_tensor *checkpoint_find(const struct checkpoint *c, const char *name,
+                                        const char **path)
 {
     for (size_t s = 0; s < c->n_shards; s++) {
         const struct safetensors *st = &c->shards[s];
@@ -32,11 +34,12 @@ static const struct st_tensor *find(const struct checkpoint *c, const char *name
     return NULL;
 }
 
-int checkpoint_tensor(const struct checkpoint *c, const char *name, size_t rows, size_t cols,
-                      struct tensor *out)
+/* checkpoint_tensor() of what is stored as it is. */
+static int plain_tensor(const struct checkpoint *c, const char *name, size_t rows, size_t cols,
+                        struct tensor *out)
 {
     const char *path;
-    const struct st_tensor *t = find(c, name, &path);
+    const struct st_tensor *t = checkpoint_find(c, name, &path);
     int vector = rows == 1 && t && t->n_dims == 1 && t->dims[0] == cols;
     int matrix = t && t->n_dims == 2 && t->dims[0] == rows && t->dims[1] == cols;
 
@@ -57,6 +60,22 @@ int checkpoint_tensor(const struct checkpoint *c, const char *name, size_t rows,
                      t->dtype_name);
     *out = (struct tensor){(void *)t->data, (enum dtype)t->dtype, rows, cols};
     return 0;
+}
+
+int checkpoint_tensor(const struct checkpoint *c, const char *name, size_t rows, size_t cols,
+                      struct tensor *out)
+{
+    return checkpoint_has_bitmask(c, name) ? checkpoint_read_bitmask(c, name, rows, cols, out)
+                                           : plain_tensor(c, name, rows, cols, out);
+}
+
+/* The same, without reading it. */
+static int check_tensor(const struct checkpoint *c, const char *name, size_t rows, size_t cols)
+{
+    struct tensor unused;
+
+    return checkpoint_has_bitmask(c, name) ? checkpoint_check_bitmask(c, name, rows, cols)
+                                           : plain_tensor(c, name, rows, cols, &unused);
 }
 
 /* The tensors of one decoder layer: "model.layers.N.", the name, ".weight". */
@@ -93,13 +112,12 @@ static void layer_tensor_name(char out[96], size_t layer, const char *name)
 static int check_layer(const struct checkpoint *c, size_t layer)
 {
     struct wanted want[N_LAYER_TENSORS];
-    struct tensor t;
     char name[96];
 
     layer_tensors(&c->config, want);
     for (size_t i = 0; i < N_LAYER_TENSORS; i++) {
         layer_tensor_name(name, layer, want[i].name);
-        if (checkpoint_tensor(c, name, want[i].rows, want[i].cols, &t) != 0)
+        if (check_tensor(c, name, want[i].rows, want[i].cols) != 0)
             return -1;
     }
     return 0;
@@ -139,11 +157,15 @@ static int check_shard(const struct checkpoint *c, const struct safetensors *st)
 {
     for (size_t i = 0; i < st->n_tensors; i++) {
         const char *name = st->tensors[i].name, *path = "";
+        char weight[128];
 
-        if (!is_wanted(c, name) && !is_ignored(c, name))
+        /* A part of a compressed weight stands for it; one beside the weight itself is too much. */
+        if (!(is_wanted(c, name) || (bitmask_weight_name(name, weight) && is_wanted(c, weight) &&
+                                     checkpoint_has_bitmask(c, weight))) &&
+            !is_ignored(c, name))
             return error("%s: tensor '%s' is not one of a LLaMA model of %zu layers", st->path,
                          name, c->config.n_layers);
-        if (find(c, name, &path) != &st->tensors[i])
+        if (checkpoint_find(c, name, &path) != &st->tensors[i])
             return error("%s: tensor '%s' is also in %s", st->path, name, path);
     }
     return 0;
@@ -152,11 +174,10 @@ static int check_shard(const struct checkpoint *c, const struct safetensors *st)
 static int check_tensors(const struct checkpoint *c)
 {
     const struct llama_config *k = &c->config;
-    struct tensor t;
 
-    if (checkpoint_tensor(c, "model.embed_tokens.weight", k->n_vocab, k->hidden, &t) ||
-        checkpoint_tensor(c, "model.norm.weight", 1, k->hidden, &t) ||
-        (!k->tied_head && checkpoint_tensor(c, "lm_head.weight", k->n_vocab, k->hidden, &t)))
+    if (check_tensor(c, "model.embed_tokens.weight", k->n_vocab, k->hidden) ||
+        check_tensor(c, "model.norm.weight", 1, k->hidden) ||
+        (!k->tied_head && check_tensor(c, "lm_head.weight", k->n_vocab, k->hidden)))
         return -1;
     for (size_t i = 0; i < k->n_layers; i++)
         if (check_layer(c, i) != 0)
@@ -210,7 +231,8 @@ static int open_index(struct checkpoint *c, const char *path)
     {
         const char *in = "no file";
 
-        if (!find(c, v->string, &in) || strcmp(strrchr(in, '/') + 1, v->valuestring) != 0) {
+        if (!checkpoint_find(c, v->string, &in) ||
+            strcmp(strrchr(in, '/') + 1, v->valuestring) != 0) {
             error("%s: tensor '%s' should be in %s, is in %s", path, v->string, v->valuestring, in);
             goto out;
         }
@@ -227,7 +249,7 @@ int checkpoint_open(struct checkpoint *c, const char *dir)
     char *index = path_join(dir, "model.safetensors.index.json");
     int rc = -1;
 
-    *c = (struct checkpoint){.dir = xstrdup(dir)};
+    *c = (struct checkpoint){.dir = xstrdup(dir), .expanded = xcalloc(1, sizeof(void *))};
     if (config_read(&c->config, dir) != 0)
         goto out;
     if (file_exists(single))
@@ -250,25 +272,33 @@ void checkpoint_close(struct checkpoint *c)
 {
     for (size_t i = 0; i < c->n_shards; i++)
         safetensors_close(&c->shards[i]);
+    if (c->expanded)
+        free(*c->expanded);
+    free(c->expanded);
     free(c->shards);
     free(c->dir);
     *c = (struct checkpoint){0};
 }
 
-enum dtype checkpoint_dtype(const struct checkpoint *c)
+/* -1: not there, or none of duo's. */
+static int dtype_of(const struct checkpoint *c, const char *name)
 {
     const char *path;
-    const struct st_tensor *t = find(c, "model.layers.0.self_attn.q_proj.weight", &path);
+    const struct st_tensor *t = checkpoint_find(c, name, &path);
 
-    return (enum dtype)t->dtype;
+    return t ? t->dtype : checkpoint_bitmask_dtype(c, name);
+}
+
+enum dtype checkpoint_dtype(const struct checkpoint *c)
+{
+    return (enum dtype)dtype_of(c, "model.layers.0.self_attn.q_proj.weight");
 }
 
 enum dtype checkpoint_tensor_dtype(const struct checkpoint *c, const char *name)
 {
-    const char *path;
-    const struct st_tensor *t = find(c, name, &path);
+    int t = dtype_of(c, name);
 
-    return t && t->dtype >= 0 ? (enum dtype)t->dtype : checkpoint_dtype(c);
+    return t >= 0 ? (enum dtype)t : checkpoint_dtype(c);
 }
 
 static int by_name(const void *a, const void *b)
