@@ -97,7 +97,7 @@ void run_identity(const struct run *r, const struct cell *c, struct record *out)
         out->seed = (double)o->seed;
         record_warn(out, "synthetic weights: only speeds mean something");
     }
-    record_set(&out->tokenizer_sha256, tokenizer_sha256(r->tokenizer));
+    record_set(&out->tokenizer_sha256, r->tokenizer ? tokenizer_sha256(r->tokenizer) : NULL);
     out->n_params = (double)config_n_params(&r->model.source);
     out->n_linear_params = (double)config_n_linear_params(&r->model.source);
     recipe_fields(r, c, out);
