@@ -108,6 +108,23 @@ else
 	echo "not ok config_names_another_type"
 fi
 
+# ---- layers that are gone
+
+# The share of zeros is that of the model in the folder, where nothing is gone.
+same_scores removed_layers removed --method shortgpt --sparsity 0.3 --calib self:2x64 >said
+cut -d' ' -f2- a >b_values
+cut -d' ' -f2- b >a_values
+if cmp -s a_values b_values && [ -s a_values ] && sed 's/"num_hidden_layers": 4/"num_hidden_layers": 6/' \
+	removed/config.json | cmp -s - "$demo/model/config.json"; then
+	echo "ok removed_layers_as_saved"
+else
+	fail removed_layers_as_saved "$(cat a b)"
+fi
+run prune -m "$demo/model" --method blockpruner --sparsity 0.3 --calib self:2x64 --save x
+if [ $rc = 2 ] && [ ! -e x ] && grep -q 'cannot describe' err; then echo "ok layers_of_other_shapes"; else
+	fail layers_of_other_shapes "not refused"
+fi
+
 # ---- what duo.json says
 
 provenance=

@@ -45,8 +45,8 @@ static int save(const struct run *r)
     if (atomic_folder_commit(&a) != 0)
         return -1;
     if (!r->o.quiet)
-        fprintf(stderr, "saved to %s: %s, %.2f %% of the linears' weights are zero\n", r->o.save,
-                dtype_name(run_saved_dtype(r)), 100 * r->weight_zeros);
+        fprintf(stderr, "saved to %s: %s, %.2f %% of the linears' weights are zero or gone\n",
+                r->o.save, dtype_name(run_saved_dtype(r)), 100 * r->weight_zeros);
     return 0;
 }
 
