@@ -147,6 +147,10 @@ static int make(struct calib *c, const struct calib_source *src)
                      c->spec);
     if (check_window(c, src) != 0)
         return -1;
+    if (!src->tokenizer)
+        return error("calibration '%s' needs a tokenizer: name one with --tokenizer DIR, or take "
+                     "FILE.i32",
+                     c->spec);
     c->ids = xmalloc(c->n_windows * c->window * sizeof(*c->ids));
     if (n_kind == 4 && strncmp(c->spec, "self", 4) == 0)
         return calib_sample_self(src->model, src->tokenizer, src->seed, c->n_windows, c->window,
@@ -209,7 +213,7 @@ int calib_save(const struct calib *c, const struct calib_source *src, const char
              c->n_windows, c->window, (unsigned long long)src->seed,
              src->python_rng ? "python" : "pcg");
     buf_addf(&side, "\"tokenizer_sha256\": \"%s\", \"sha256\": \"%s\"}\n",
-             tokenizer_sha256(src->tokenizer), c->sha256);
+             src->tokenizer ? tokenizer_sha256(src->tokenizer) : "", c->sha256);
     buf_addf(&name, "%s.json", path);
     rc = file_write_atomic(path, c->ids, c->n_windows * c->window * sizeof(*c->ids));
     if (rc == 0)

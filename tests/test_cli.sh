@@ -171,7 +171,7 @@ refuses unknown_format 2 "known: md csv json jsonl" eval -t piqa -o xml
 refuses unknown_act_rule 2 "known: topk, threshold, wina" eval -t piqa --act-rule best
 refuses unknown_act_allocation 2 "known: uniform, greedy" eval -t piqa --act-allocation best
 refuses unknown_act_part 2 "known: all, last-half" eval -t piqa --act-part first-half
-refuses unknown_shape 2 "known: llama2-7b, llama2-13b" eval -t piqa --shape llama2-8b --tokenizer x
+refuses unknown_shape 2 "known: tiny, llama2-7b, llama2-13b" eval -t piqa --shape llama2-8b --tokenizer x
 refuses unknown_weights 2 "known: auto, device, stream" eval -t piqa --weights disk
 refuses unknown_list 2 "known: tasks, methods, backends" list models
 refuses unknown_order 2 "act" eval -t piqa --method sparsegpt --sparsity 0.5 --order best
@@ -182,6 +182,8 @@ refuses dtype_of_another_backend 1 "--dtype f16" $one --backend cpu --dtype f16
 refuses no_tasks 2 "no tasks" eval
 refuses shape_and_model 2 "exclude each other" eval -t piqa -m model --shape llama2-7b
 refuses shape_without_tokenizer 2 "--tokenizer DIR" eval -t piqa --shape llama2-7b
+refuses shape_without_tokenizer_for_calibration 1 "needs a tokenizer" \
+	bench --shape tiny --context 8 --method wanda --sparsity 0.5 --calib self:2x16
 refuses tokenizer_missing 1 "no/such" $one --tokenizer no/such
 refuses empty_task 2 "no task ''" eval -t ''
 refuses empty_task_in_a_list 2 "no task ''" eval -t piqa,,boolq
@@ -345,6 +347,11 @@ if [ $rc = 0 ] && tail -n 1 out | grep -Eq '^(dual|sparse activations) 50/50 ran
 	grep -q "warning: speed of weights whose accuracy was not measured" out &&
 	[ "$(grep -c '^Decoding after' out)" = 2 ]; then echo "ok bench_sentence"; else
 	fail bench_sentence "the last line is no sentence on the speed-up"
+fi
+# Synthetic weights need no tokenizer where nothing is scored.
+run bench --shape tiny --what decode --context 8 --time-limit 0 --threads 1 --quiet
+if [ $rc = 0 ] && grep -q "^Model tiny, 0.6" out && grep -q "synthetic weights" out; then echo "ok bench_shape"; else
+	fail bench_shape "refused"
 fi
 # Perplexity, mean accuracy and speed-up in one row, and the first two as eval gives them.
 scored="-t wikitext2,piqa,boolq --window 64 --limit 4 --method magnitude --sparsity 0.5 --act-sparsity 0.5"

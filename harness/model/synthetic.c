@@ -11,6 +11,7 @@ static const struct {
     size_t n_layers, hidden, intermediate, n_heads, n_kv_heads, n_vocab, max_positions;
     double theta;
 } shapes[] = {
+    {"tiny", 2, 64, 160, 4, 2, 4096, 512, 1e4}, /* for trying things out, and for tests */
     {"llama2-7b", 32, 4096, 11008, 32, 32, 32000, 4096, 1e4},
     {"llama2-13b", 40, 5120, 13824, 40, 40, 32000, 4096, 1e4},
     {"llama2-70b", 80, 8192, 28672, 64, 8, 32000, 4096, 1e4},

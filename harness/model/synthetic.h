@@ -4,7 +4,7 @@
 
 #include "harness/model/config.h"
 
-/* The configuration of a named shape (llama2-7b, llama2-13b, llama2-70b, llama3-8b, llama3-70b), or
+/* The configuration of a named shape (tiny, llama2-7b, llama2-13b, llama2-70b, llama3-8b, llama3-70b), or
  * error() that lists the known ones. Source: the models' published config.json. */
 int synthetic_config(struct llama_config *c, const char *name);
 
