@@ -5,6 +5,7 @@
  * test_decode [BACKEND [DTYPE]] runs the same on another backend, such as: test_decode cuda f16 */
 #include "harness/measure/sweep.h"
 #include "harness/model/decode.h"
+#include "harness/model/reshape.h"
 #include "harness/model/synthetic.h"
 #include "prune/pruners.h"
 #include "tests/demo.h"
@@ -267,6 +268,58 @@ static void test_shapes(void)
     check_shape(3, 1, 80, 48);
 }
 
+/* ---- layers of different sizes, without a part, with a bias, in another basis */
+
+static struct tensor random_tensor(enum dtype t, size_t rows, size_t cols, float stddev)
+{
+    struct tensor x = device_tensor(dev, t, rows, cols);
+
+    dev->ops->fill_normal(dev, x, stddev, 3, rows + cols);
+    return x;
+}
+
+static void test_parts_removed(void)
+{
+    static const int32_t heads[] = {0, 2, 3}, neurons[] = {0, 1, 5, 7, 100, 101, 102, 600};
+    double acts[] = {0, 0.5};
+
+    for (int a = 0; a < 2; a++) {
+        struct decode_options o = decode_options_of(PACKED_AUTO, 64);
+        struct decode_group of;
+        struct subject s;
+        struct decoder d;
+        struct ids ids;
+        double nll[2];
+        struct model *m = &s.d.model;
+        size_t h, n_close = 0;
+
+        subject_open(&s, DEMO_MODEL, acts[a], 0);
+        ids = demo_wikitext(s.d.tokenizer);
+        h = m->config.hidden;
+        layer_remove_attention(m, 1);
+        layer_remove_mlp(m, 2);
+        layer_remove_attention(m, 4);
+        layer_remove_mlp(m, 4);
+        layer_keep_heads(m, 0, heads, 3);
+        layer_keep_neurons(m, 3, neurons, 8);
+        m->layers[1].o_bias = random_tensor(DTYPE_F32, 1, h, 0.1f);
+        m->layers[4].down_bias = random_tensor(DTYPE_F32, 1, h, 0.1f);
+        m->layers[5].attention_basis = random_tensor(dtype, h, h, 0.06f);
+        m->layers[5].mlp_basis = random_tensor(dtype, h, h, 0.06f);
+        model_set_activation(m, acts[a] > 0 ? ACT_TOPK : ACT_DENSE, acts[a]);
+        CHECK(decoder_open(&d, m, &o) == 0);
+        decoder_group(&d, GROUP_QKV, &of);
+        CHECK(of.n_kind[0] + of.n_kind[1] + of.n_kind[2] == 4);
+        for (size_t i = 0; i < 4; i++)
+            n_close += (size_t)check_forced(&d, ids.v + 60 * i, 5, 60, acts[a], nll);
+        if (dtype == DTYPE_F32)
+            CHECK(n_close >= (acts[a] > 0 ? 2 : 4));
+        decoder_close(&d);
+        ids_release(&ids);
+        subject_close(&s);
+    }
+}
+
 /* ---- a decoder's life */
 
 /* A second sequence is as if it were the first; draws begin anew with the seed; a temperature makes
@@ -439,6 +492,7 @@ int main(int argc, char **argv)
     RUN(test_greedy_takes_the_lowest_of_equals);
     RUN(test_draws_follow_the_softmax);
     RUN(test_shapes);
+    RUN(test_parts_removed);
     RUN(test_kinds_are_chosen_by_zeros);
     RUN(test_sequences_begin_anew);
     RUN(test_demo_model);

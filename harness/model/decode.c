@@ -60,10 +60,14 @@ static void pack_layer(struct decoder *d, size_t i)
 
     for (int g = 0; g < N_GROUPS; g++) {
         struct tensor w = layer_group(l, (enum group)g);
-        size_t zeros = dev->ops->count_zeros(dev, w);
-        double density = 1 - (double)zeros / (double)tensor_numel(w);
         enum packed_kind kind = (enum packed_kind)d->o.kind[g];
+        size_t zeros;
+        double density;
 
+        if (!w.data) /* a part that was removed */
+            continue;
+        zeros = dev->ops->count_zeros(dev, w);
+        density = 1 - (double)zeros / (double)tensor_numel(w);
         if (d->o.kind[g] == PACKED_AUTO)
             kind = best_kind(w, density, kept_share(&l->rules[g]));
         dev->ops->decode->pack(dev, &d->layers[i].w[g], w, kind);
@@ -102,8 +106,6 @@ int decoder_open(struct decoder *d, const struct model *m, const struct decode_o
         return error("the %s backend does not decode", dev->ops->name);
     if (m->store)
         return error("decoding needs the weights on the device; these are in host memory");
-    if (m->reshaped) /* layers of different shapes, or without a part */
-        return error("decoding a model with parts removed is not there yet");
     d->m = m;
     d->o = *o;
     for (int g = 0; g < N_GROUPS && o->library; g++)
@@ -161,23 +163,65 @@ static void product(struct decoder *d, struct tensor out, struct tensor x, const
         dev->ops->decode->gemv(dev, out, x, w, accumulate);
 }
 
-static void layer_step(struct decoder *d, size_t i)
+/* The first n columns of a row: a layer may be smaller than the model's largest. */
+static struct tensor columns_of(struct tensor row, size_t n)
+{
+    row.cols = n;
+    return row;
+}
+
+/* x += w in, in the basis that this puts the residual stream into, plus a bias; w NULL: the bias
+ * alone. Of d->in nothing is left. */
+static void add_to_stream(struct decoder *d, struct tensor in, const struct packed *w,
+                          struct tensor basis, struct tensor bias)
+{
+    struct device *dev = d->m->dev;
+
+    if (w && basis.data) {
+        dev->ops->convert(dev, d->in, d->x);
+        dev->ops->linear(dev, d->x, d->in, basis, 0);
+    }
+    if (w)
+        product(d, d->x, in, w, 1);
+    if (bias.data)
+        dev->ops->add_row(dev, d->x, bias);
+}
+
+static void attention_step(struct decoder *d, size_t i)
 {
     const struct model *m = d->m;
     struct device *dev = m->dev;
     const struct decode_ops *ops = dev->ops->decode;
     const struct layer *l = &m->layers[i];
     const struct packed *w = d->layers[i].w;
+    struct tensor qkv = columns_of(d->qkv, l->qkv.rows), attn = columns_of(d->attn, l->o.cols);
 
-    ops->rmsnorm(dev, d->in, d->x, l->norm1, m->config.eps, &l->rules[GROUP_QKV]);
-    product(d, d->qkv, d->in, &w[GROUP_QKV], 0);
-    ops->attention(dev, d->attn, d->qkv, d->session.kv[i], l->shape, m->cos_sin,
-                   &d->cursor->position, d->o.max_positions, &l->rules[GROUP_O]);
-    product(d, d->x, d->attn, &w[GROUP_O], 1);
-    ops->rmsnorm(dev, d->in, d->x, l->norm2, m->config.eps, &l->rules[GROUP_GATE_UP]);
-    product(d, d->gate_up, d->in, &w[GROUP_GATE_UP], 0);
-    ops->silu_mul(dev, d->act, d->gate_up, &l->rules[GROUP_DOWN]);
-    product(d, d->x, d->act, &w[GROUP_DOWN], 1);
+    if (layer_has_attention(l)) {
+        ops->rmsnorm(dev, d->in, d->x, l->norm1, m->config.eps, &l->rules[GROUP_QKV]);
+        product(d, qkv, d->in, &w[GROUP_QKV], 0);
+        ops->attention(dev, attn, qkv, d->session.kv[i], l->shape, m->cos_sin, &d->cursor->position,
+                       d->o.max_positions, &l->rules[GROUP_O]);
+    }
+    add_to_stream(d, attn, layer_has_attention(l) ? &w[GROUP_O] : NULL, l->attention_basis,
+                  l->o_bias);
+}
+
+static void mlp_step(struct decoder *d, size_t i)
+{
+    const struct model *m = d->m;
+    struct device *dev = m->dev;
+    const struct layer *l = &m->layers[i];
+    const struct packed *w = d->layers[i].w;
+    struct tensor gate_up = columns_of(d->gate_up, l->gate_up.rows);
+    struct tensor act = columns_of(d->act, l->down.cols);
+
+    if (layer_has_mlp(l)) {
+        dev->ops->decode->rmsnorm(dev, d->in, d->x, l->norm2, m->config.eps,
+                                  &l->rules[GROUP_GATE_UP]);
+        product(d, gate_up, d->in, &w[GROUP_GATE_UP], 0);
+        dev->ops->decode->silu_mul(dev, act, gate_up, &l->rules[GROUP_DOWN]);
+    }
+    add_to_stream(d, act, layer_has_mlp(l) ? &w[GROUP_DOWN] : NULL, l->mlp_basis, l->down_bias);
 }
 
 /* logits = head norm(x) */
@@ -200,8 +244,10 @@ static void run_step(struct decoder *d, int how)
     else
         dev->ops->decode->force(dev, d->cursor, d->ids, d->logits, d->logprob);
     dev->ops->embed(dev, d->x, d->m->embed, &d->cursor->id);
-    for (size_t i = 0; i < d->m->config.n_layers; i++)
-        layer_step(d, i);
+    for (size_t i = 0; i < d->m->config.n_layers; i++) {
+        attention_step(d, i);
+        mlp_step(d, i);
+    }
     logits_of(d, d->x);
 }
 
@@ -304,18 +350,22 @@ void decoder_logits(struct decoder *d, float *logits)
 
 void decoder_group(const struct decoder *d, enum group g, struct decode_group *out)
 {
-    size_t n = d->m->config.n_layers;
+    size_t n = 0;
 
     *out = (struct decode_group){0};
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < d->m->config.n_layers; i++) {
         const struct packed *w = &d->layers[i].w[g];
 
+        if (!w->n_out) /* the layer lacks the part */
+            continue;
+        n++;
         out->n_kind[w->kind]++;
         out->n_weights += w->n_out * w->n_in;
         out->n_nonzero += w->n_nonzero;
         out->nbytes += w->nbytes;
-        out->act_share += kept_share(&d->m->layers[i].rules[g]) / (double)n;
+        out->act_share += kept_share(&d->m->layers[i].rules[g]);
     }
+    out->act_share = n ? out->act_share / (double)n : 1;
 }
 
 size_t decoder_packed_nbytes(const struct decoder *d)
@@ -343,6 +393,10 @@ void decoder_report(const struct decoder *d, FILE *f)
 
         decoder_group(d, (enum group)g, &of);
         fprintf(f, "  %-9s", names[g]);
+        if (!of.n_weights) {
+            fprintf(f, "in no layer\n");
+            continue;
+        }
         for (int k = 0; k < 3; k++)
             if (of.n_kind[k])
                 fprintf(f, "%s in %zu layer%s, ", packed_kind_name((enum packed_kind)k),
