@@ -612,5 +612,43 @@ if [ "$(cat result)" = old ] || is_json result; then echo "ok killed_runs_leave_
 	fail killed_runs_leave_whole_files "half a file"
 fi
 
+# ---- generate
+
+continues() { # OPTIONS...: of a short text
+	run generate -p "The river is" -n 12 --quiet --threads 1 "$@"
+}
+continues
+if [ $rc = 0 ] && [ ! -s err ] && [ "$(head -c 12 out)" = "The river is" ] &&
+	[ "$(wc -c <out)" -gt 20 ] && [ "$(tail -c 1 out | wc -l)" = 1 ]; then
+	echo "ok generate"
+else
+	fail generate "no text after the prompt"
+fi
+cp out greedy
+continues
+same generate_twice greedy out
+continues --packed columns # the same function of the same weights
+same generate_packed_otherwise greedy out
+continues --temperature 5 --seed 1
+cp out drawn
+continues --temperature 5 --seed 1
+same generate_same_seed drawn out
+continues --temperature 5 --seed 2
+if ! cmp -s drawn out; then echo "ok generate_other_seed"; else fail generate_other_seed "the same text"; fi
+run generate -n 3 --threads 1 --method magnitude --sparsity 0.5 --act-sparsity 0.5
+if [ $rc = 0 ] && [ "$(grep -c "nonzeros in 6 layers, 50.0 % of the weights non-zero, 50.0 % of the input" err)" = 4 ] &&
+	grep -q "tokens/s" err; then
+	echo "ok generate_says_how"
+else
+	fail generate_says_how "packing or speed not told"
+fi
+refuses generate_packed 2 "not auto, rows, columns or nonzeros" generate --packed bitmap
+refuses generate_nothing 2 "--n-tokens: 0" generate -n 0
+refuses generate_temperature 2 "--temperature: -1" generate --temperature -1
+refuses generate_one_model 2 "one model generates" generate --method magnitude --sparsity 0.5,0.6
+refuses generate_no_tasks 2 "unknown option '-t'" generate -t piqa
+refuses generate_not_utf8 1 "not UTF-8" generate --quiet -p "$(printf 'a\377')"
+refuses generate_long 1 "the model takes 4096" generate --quiet -p "$(head -c 40000 /dev/zero | tr '\0' x)"
+
 checksums >after
 same checkpoint_untouched before after
