@@ -182,6 +182,79 @@ static void test_sparsify(void)
     }
 }
 
+/* WINA, alone and in the operations that round first: as they are without it, then by sorting; and
+ * one row through the operations of decoding. */
+static void wina_case(enum dtype t, size_t rows, size_t n, int kind, double s)
+{
+    float *x = odd_rows(&rng, rows, 2 * n, t == DTYPE_F16 ? 15 : 25, tiny_of(t));
+    float *host_gate = wina_factors(&rng, n, kind), *w = random_floats(&rng, n, 1);
+    struct tensor gate = put(dev, DTYPE_F32, 1, n, host_gate), a = put(dev, t, rows, 2 * n, x);
+    struct tensor f = put(dev, DTYPE_F32, rows, n, x), g = put(dev, DTYPE_F32, 1, n, w);
+    struct tensor f2 = put(dev, DTYPE_F32, 1, 2 * n, x);
+    struct tensor dense = poison(dev, t, rows, n), sparse = poison(dev, t, rows, n);
+
+    for (int op = 0; op < (rows == 1 ? 5 : 3); op++) {
+        static const char *const what[] = {"sparsify", "rmsnorm", "silu_mul", "norm of one row",
+                                           "gate of one row"};
+        struct act_rule rule = {
+            .kind = ACT_WINA, .sparsity = s, .n_zero = counter(), .gate = gate.data};
+        float *want, *got;
+        uint64_t want_zeros = 0, zeros;
+
+        for (int with = 0; with < 2; with++) {
+            const struct act_rule *r = with ? &rule : NULL;
+            struct tensor out = with ? sparse : dense;
+
+            if (op == 0)
+                dev->ops->sparsify(dev, out, (struct tensor){a.data, t, rows, n}, r);
+            else if (op == 1)
+                dev->ops->rmsnorm(dev, out, f, g, 1e-5f, r);
+            else if (op == 2)
+                dev->ops->silu_mul(dev, out, a, r);
+            else if (op == 3)
+                dev->ops->decode->rmsnorm(dev, out, f, g, 1e-5f, r);
+            else
+                dev->ops->decode->silu_mul(dev, out, f2, r);
+        }
+        want = get(dev, dense);
+        got = get(dev, sparse);
+        zeros = counted(rule.n_zero);
+        for (size_t i = 0; i < rows; i++)
+            want_zeros += textbook_wina(want + i * n, host_gate, n, s);
+        EXPECT(misfit(got, want, rows * n, 0, 0) == 0, "WINA's %s %s, %zu x %zu, factors %d, s %g",
+               what[op], dtype_name(t), rows, n, kind, s);
+        EXPECT(zeros == want_zeros, "WINA's %s %s: %llu zeros, want %llu", what[op], dtype_name(t),
+               (unsigned long long)zeros, (unsigned long long)want_zeros);
+        free(want);
+        free(got);
+    }
+    free(x);
+    free(w);
+    free(host_gate);
+    device_tensor_free(dev, &gate);
+    device_tensor_free(dev, &a);
+    device_tensor_free(dev, &f);
+    device_tensor_free(dev, &f2);
+    device_tensor_free(dev, &g);
+    device_tensor_free(dev, &dense);
+    device_tensor_free(dev, &sparse);
+}
+
+static void test_wina(void)
+{
+    static const size_t sizes[] = {1, 7, 33, 256, 4096, 4097, 11008, 40000};
+    static const double shares[] = {0, 0.1, 0.5, 0.999};
+
+    FOR_DTYPES(t)
+    {
+        for (size_t i = 0; i < 8; i++)
+            for (int kind = 0; kind < 6; kind++) {
+                wina_case(t, 6, sizes[i], kind, shares[(size_t)kind % 4]);
+                wina_case(t, 1, sizes[i], kind, 0.5);
+            }
+    }
+}
+
 /* Tolerance: one rounding to t, and 2e-6 for float32's sums. */
 static void rmsnorm_case(enum dtype t, size_t rows, size_t n)
 {
@@ -277,6 +350,7 @@ int check_rows(void)
     RUN_AND_COUNT(test_convert, failed);
     RUN_AND_COUNT(test_embed_and_gather, failed);
     RUN_AND_COUNT(test_sparsify, failed);
+    RUN_AND_COUNT(test_wina, failed);
     RUN_AND_COUNT(test_rmsnorm, failed);
     RUN_AND_COUNT(test_silu_mul, failed);
     return failed;

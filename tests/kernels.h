@@ -198,6 +198,43 @@ static UNUSED size_t textbook_rule(float *x, size_t n, enum act_kind kind, doubl
     return zeros;
 }
 
+/* The same of WINA: by the scores |x_j| gate_j in float32. */
+static UNUSED size_t textbook_wina(float *x, const float *gate, size_t n, double s)
+{
+    float *a = xmalloc(2 * n * sizeof(*a)), *score = a + n, t;
+    size_t zeros = 0;
+
+    for (size_t j = 0; j < n; j++)
+        a[j] = score[j] = fabsf(x[j]) * gate[j];
+    qsort(a, n, sizeof(*a), by_value);
+    t = a[(size_t)((double)n * s)];
+    for (size_t j = 0; j < n; j++) {
+        x[j] = score[j] >= t ? x[j] : 0;
+        zeros += x[j] == 0;
+    }
+    free(a);
+    return zeros;
+}
+
+/* n factors of WINA's scores: by turns random, tied, with zeros, all zero, of all sizes, one. */
+static UNUSED float *wina_factors(struct pcg32 *g, size_t n, int kind)
+{
+    static const float few[] = {0.5f, 1, 2, 4};
+    float *f = random_floats(g, n, 1);
+
+    for (size_t j = 0; j < n; j++) {
+        float r = fabsf(f[j]);
+
+        f[j] = kind == 0   ? r
+               : kind == 1 ? few[pcg32_below(g, 4)]
+               : kind == 2 ? (pcg32_below(g, 3) ? r : 0)
+               : kind == 3 ? 0
+               : kind == 4 ? r * (pcg32_below(g, 2) ? 1e15f : 1e-15f)
+                           : 1;
+    }
+    return f;
+}
+
 /* x^T x + ridge on the diagonal, from t random rows of k. */
 static UNUSED float *positive_definite(struct pcg32 *g, size_t t, size_t k, double ridge)
 {

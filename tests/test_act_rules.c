@@ -13,43 +13,6 @@ static struct pcg32 rng;
 
 /* ---- WINA, as its definition says it: by sorting */
 
-/* Applies the rule to one row in place; returns the zeros in the result. */
-static size_t textbook_wina(float *x, const float *gate, size_t n, double s)
-{
-    float *a = xmalloc(2 * n * sizeof(*a)), *score = a + n, t;
-    size_t zeros = 0;
-
-    for (size_t j = 0; j < n; j++)
-        a[j] = score[j] = fabsf(x[j]) * gate[j];
-    qsort(a, n, sizeof(*a), by_value);
-    t = a[(size_t)((double)n * s)];
-    for (size_t j = 0; j < n; j++) {
-        x[j] = score[j] >= t ? x[j] : 0;
-        zeros += x[j] == 0;
-    }
-    free(a);
-    return zeros;
-}
-
-/* n factors: by turns random, tied, with zeros, all zero, of all sizes, one. */
-static float *factors(size_t n, int kind)
-{
-    static const float few[] = {0.5f, 1, 2, 4};
-    float *g = random_floats(&rng, n, 1);
-
-    for (size_t j = 0; j < n; j++) {
-        float r = fabsf(g[j]);
-
-        g[j] = kind == 0   ? r
-               : kind == 1 ? few[pcg32_below(&rng, 4)]
-               : kind == 2 ? (pcg32_below(&rng, 3) ? r : 0)
-               : kind == 3 ? 0
-               : kind == 4 ? r * (pcg32_below(&rng, 2) ? 1e15f : 1e-15f)
-                           : 1;
-    }
-    return g;
-}
-
 static struct act_rule wina(const float *gate, double s, uint64_t *zeros)
 {
     return (struct act_rule){.kind = ACT_WINA, .sparsity = s, .n_zero = zeros, .gate = gate};
@@ -58,7 +21,7 @@ static struct act_rule wina(const float *gate, double s, uint64_t *zeros)
 static void check_wina(size_t rows, size_t n, int kind, double s)
 {
     uint64_t zeros = 3, want_zeros = 3;
-    float *x = odd_rows(&rng, rows, n, 1e15f, 1e-15f), *gate = factors(n, kind);
+    float *x = odd_rows(&rng, rows, n, 1e15f, 1e-15f), *gate = wina_factors(&rng, n, kind);
     struct act_rule rule = wina(gate, s, &zeros);
     struct tensor t = put(dev, DTYPE_F32, rows, n, x), out = poison(dev, DTYPE_F32, rows, n);
 
@@ -112,7 +75,7 @@ static void expect_sparse(struct tensor got, struct tensor dense, const float *g
 
 static void check_rows(size_t rows, size_t n, int decode)
 {
-    float *x = odd_rows(&rng, rows, 2 * n, 1e3f, 1e-3f), *gate = factors(n, 2),
+    float *x = odd_rows(&rng, rows, 2 * n, 1e3f, 1e-3f), *gate = wina_factors(&rng, n, 2),
           *w = random_floats(&rng, n, 1);
     struct act_rule rule = wina(gate, 0.5, NULL);
     struct tensor wide = put(dev, DTYPE_F32, rows, 2 * n, x), in = put(dev, DTYPE_F32, rows, n, x);
@@ -141,7 +104,7 @@ static void check_attention(void)
     struct attention_shape sh = {4, 2, 64};
     struct packed_batch t = packed_make(dev, &rng, segments, 3);
     size_t n = sh.n_heads * sh.head_dim;
-    float *qkv = random_floats(&rng, t.b.n_rows * 2 * n, 1), *gate = factors(n, 2);
+    float *qkv = random_floats(&rng, t.b.n_rows * 2 * n, 1), *gate = wina_factors(&rng, n, 2);
     struct act_rule rule = wina(gate, 0.5, NULL);
     float *want = run_attention(dev, &t, DTYPE_F32, sh, NULL, qkv, NULL);
     float *got = run_attention(dev, &t, DTYPE_F32, sh, NULL, qkv, &rule);

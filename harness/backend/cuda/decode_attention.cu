@@ -409,6 +409,11 @@ void cuda_decode_attention(struct device *dev, struct tensor out, struct tensor 
     int g = queries(group, d, out.dtype), most = (int)n_blocks(max_positions, KV_PAGE);
     size_t n_out = shape.n_heads * shape.head_dim, parts;
 
+    if (is_wina(rule)) {
+        cuda_decode_attention(dev, out, qkv, kv, shape, cos_sin, position, max_positions, NULL);
+        cuda_wina(dev, out, rule);
+        return;
+    }
     if (d > 256)
         die("CUDA: head size %d; at most 256 is supported", d);
     a.out = out.data;

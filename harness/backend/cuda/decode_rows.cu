@@ -63,6 +63,11 @@ __global__ void __launch_bounds__(1024)
 void cuda_decode_rmsnorm(struct device *dev, struct tensor out, struct tensor x,
                          struct tensor weight, float eps, const struct act_rule *rule)
 {
+    if (is_wina(rule)) {
+        cuda_decode_rmsnorm(dev, out, x, weight, eps, NULL);
+        cuda_wina(dev, out, rule);
+        return;
+    }
     with_type(out.dtype, [&](auto t) {
         using T = decltype(t);
         with_chunks(x.cols, [&](auto c, unsigned threads) {
@@ -106,6 +111,11 @@ __global__ void __launch_bounds__(1024)
 void cuda_decode_silu_mul(struct device *dev, struct tensor out, struct tensor gate_up,
                           const struct act_rule *rule)
 {
+    if (is_wina(rule)) {
+        cuda_decode_silu_mul(dev, out, gate_up, NULL);
+        cuda_wina(dev, out, rule);
+        return;
+    }
     with_type(out.dtype, [&](auto t) {
         using T = decltype(t);
         with_chunks(out.cols, [&](auto c, unsigned threads) {

@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(MOST)
 void cuda_rmsnorm(struct device *dev, struct tensor out, struct tensor x, struct tensor weight,
                   float eps, const struct act_rule *rule)
 {
-    struct row_rule r = row_rule_of(rule, x.cols);
+    struct row_rule r = row_rule_of(is_wina(rule) ? NULL : rule, x.cols);
 
     if (x.rows == 0)
         return;
@@ -87,6 +87,8 @@ void cuda_rmsnorm(struct device *dev, struct tensor out, struct tensor x, struct
         });
     });
     LAUNCHED("rmsnorm");
+    if (is_wina(rule))
+        cuda_wina(dev, out, rule);
 }
 
 /* out: rows x n, gate_up: rows x 2n, [gate | up]. */
@@ -116,7 +118,7 @@ __global__ void __launch_bounds__(MOST)
 void cuda_silu_mul(struct device *dev, struct tensor out, struct tensor gate_up,
                    const struct act_rule *rule)
 {
-    struct row_rule r = row_rule_of(rule, out.cols);
+    struct row_rule r = row_rule_of(is_wina(rule) ? NULL : rule, out.cols);
 
     if (out.rows == 0)
         return;
@@ -128,6 +130,8 @@ void cuda_silu_mul(struct device *dev, struct tensor out, struct tensor gate_up,
         });
     });
     LAUNCHED("silu_mul");
+    if (is_wina(rule))
+        cuda_wina(dev, out, rule);
 }
 
 /* out, x: rows x n; out may be x */
@@ -149,10 +153,16 @@ __global__ void __launch_bounds__(MOST) sparsify(T *out, const T *x, size_t n, s
 void cuda_sparsify(struct device *dev, struct tensor out, struct tensor x,
                    const struct act_rule *rule)
 {
-    struct row_rule r = row_rule_of(rule, x.cols);
+    struct row_rule r = row_rule_of(is_wina(rule) ? NULL : rule, x.cols);
 
     if (x.rows == 0)
         return;
+    if (is_wina(rule)) {
+        if (out.data != x.data)
+            dev->ops->copy(dev, out.data, x.data, tensor_nbytes(x));
+        cuda_wina(dev, out, rule);
+        return;
+    }
     with_type(x.dtype, [&](auto t) {
         using T = decltype(t);
         with_width(x.cols, [&](auto e, unsigned threads) {
@@ -161,4 +171,58 @@ void cuda_sparsify(struct device *dev, struct tensor out, struct tensor x,
         });
     });
     LAUNCHED("sparsify");
+}
+
+/* x: rows x n, in place; gate: n. The bisection of topk.cuh over the float32 scores: 31 counts. */
+template <typename T, int E, int MOST>
+__global__ void __launch_bounds__(MOST)
+    wina(T *x, const float *gate, size_t n, unsigned idx, unsigned long long *n_zero)
+{
+    __shared__ unsigned slots[2][32], last[32];
+    const bool whole = n % 8 == 0;
+    T *row = x + blockIdx.x * n;
+    vec<T, 8> y[E / 8];
+    unsigned score[E], t, zeros = 0;
+
+#pragma unroll
+    for (int c = 0; c < E / 8; c++) {
+        size_t j = ((size_t)c * blockDim.x + threadIdx.x) * 8;
+        vec<float, 8> g = load8(gate, j, n, whole);
+
+        y[c] = load8((const T *)row, j, n, whole);
+        for (int i = 0; i < 8; i++)
+            score[c * 8 + i] = j + i < n ? __float_as_uint(fabsf(to_f32(y[c].v[i])) * g.v[i])
+                                         : magnitude<float>::NOT_A_NUMBER;
+    }
+    t = idx > 0 ? kth_magnitude<float>(score, idx, slots) : 0;
+#pragma unroll
+    for (int c = 0; c < E / 8; c++) {
+        size_t j = ((size_t)c * blockDim.x + threadIdx.x) * 8;
+
+        for (int i = 0; i < 8; i++) {
+            if (__uint_as_float(score[c * 8 + i]) < __uint_as_float(t))
+                y[c].v[i] = from_f32<T>(0.0f);
+            zeros += j + i < n && to_f32(y[c].v[i]) == 0.0f;
+        }
+        store8(row, j, n, whole, y[c]);
+    }
+    zeros = block_sum(zeros, last);
+    if (n_zero && threadIdx.x == 0)
+        atomicAdd(n_zero, (unsigned long long)zeros);
+}
+
+void cuda_wina(struct device *dev, struct tensor x, const struct act_rule *rule)
+{
+    unsigned idx = (unsigned)sparsity_index(x.cols, rule->sparsity);
+
+    if (x.rows == 0)
+        return;
+    with_type(x.dtype, [&](auto t) {
+        using T = decltype(t);
+        with_width(x.cols, [&](auto e, unsigned threads) {
+            wina<T, e.E, e.MOST><<<(unsigned)x.rows, threads, 0, stream_of(dev)>>>(
+                (T *)x.data, rule->gate, x.cols, idx, (unsigned long long *)rule->n_zero);
+        });
+    });
+    LAUNCHED("wina");
 }

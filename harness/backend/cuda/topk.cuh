@@ -20,12 +20,23 @@ struct row_rule {
     unsigned long long *n_zero; /* or NULL */
 };
 
+/* WINA's rule is not fused into the operations: they run without a rule, then cuda_wina() in place.
+ * Its scores are float32 and take a register an element, which the kernels of the other rules
+ * should not have to spare. rows.cu */
+static inline int is_wina(const struct act_rule *rule)
+{
+    return rule && rule->kind == ACT_WINA;
+}
+void cuda_wina(struct device *dev, struct tensor x, const struct act_rule *rule);
+
 static inline struct row_rule row_rule_of(const struct act_rule *rule, size_t n)
 {
     struct row_rule r = {ACT_DENSE, 0, 0, NULL};
 
     if (!rule || rule->kind == ACT_DENSE)
         return r;
+    if (rule->kind == ACT_WINA)
+        die("CUDA: WINA's rule is applied by cuda_wina()");
     r.kind = rule->kind;
     r.idx = rule->kind == ACT_TOPK ? (unsigned)sparsity_index(n, rule->sparsity) : 0;
     r.threshold = rule->threshold;
