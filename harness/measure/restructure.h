@@ -60,8 +60,8 @@ void candidate_remove(struct restructure_job *job, struct candidate c);
 
 /* ---- choosing */
 
-/* Widths chosen freely are multiples of what matrix units read at a time: w to the nearest, `most` at
- * most. */
+/* Widths chosen freely are multiples of what matrix units read at a time: w to the nearest, at most
+ * `most`. */
 #define WIDTH_MULTIPLE 8
 size_t width_near(double w, size_t most);
 
