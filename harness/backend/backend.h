@@ -103,6 +103,9 @@ struct backend {
     void *(*alloc)(struct device *dev, size_t nbytes);
     void (*free)(struct device *dev, void *p);
     size_t (*memory_free)(struct device *dev); /* bytes that alloc could still give, about */
+    /* How often alloc, here and in operations, has had to go to the system for memory: not at all
+     * any more in a loop that has run before. NULL: not counted. */
+    size_t (*n_allocations)(struct device *dev);
     void (*upload)(struct device *dev, void *dst, const void *host, size_t nbytes);
     void (*download)(struct device *dev, void *host, const void *src, size_t nbytes);
     void (*copy)(struct device *dev, void *dst, const void *src, size_t nbytes);

@@ -2,7 +2,7 @@
  *
  * One block: 128 queries of one segment and one head. Warpgroups 0 and 1 own 64 queries each; a
  * warp of warpgroup 2 does nothing but start copies: keys and values, 128 positions at a time from
- * absolute positions on, two blocks of each in flight, a bulk copy of 2 KiB per page and 64
+ * absolute positions on, three blocks of each in flight, a bulk copy of 2 KiB per page and 64
  * columns. Pages lie in memory the way the products read them, so nothing is rearranged. Scores of
  * block j+1 and the product of block j's weights with the values run while the exponentials are
  * taken.
@@ -12,15 +12,18 @@
  * are zeroed in shared memory): a row's bits depend on its query and keys alone. Weights are 2^x by
  * ex2.approx (relative error 2^-22), rounded to T for the product with the values.
  *
- * NVIDIA H100 80GB, f16, 4 x 2048 causal: 380 TFLOP/s with 32 heads of 128, 400 with 8 key heads,
- * 295 with 64 heads of 64 (a product of 8192^3 runs at 700). Taking turns is worth 6 %. What
- * attention_mma.cu reaches there: 190. */
+ * NVIDIA H100 80GB HBM3, f16, queries and keys of 128, with 32 heads: 384 TFLOP/s for 4 x 2048
+ * causal (32 and 8 heads: 390), 514 for 1 x 8192 (a product of 8192^3 runs at 700); 64 heads of 64:
+ * 286. What attention_mma.cu reaches there: 190. Taking turns is worth 6 %, queries all loaded
+ * before any is turned 2.5 %, three stages instead of two 1 - 3 %. Blocks that stay and take tile
+ * after tile, with the next tile's queries brought by the spare warps: 364, and 306 for heads
+ * of 64. */
 #include "harness/backend/cuda/attention.cuh"
 #include "harness/backend/cuda/wgmma.cuh"
 
 #define QUERIES 128
 #define KEYS 128
-#define STAGES 2
+#define STAGES 3
 #define NO_KEY (-1e30f) /* a maximum below every score, finite so that differences are */
 
 /* Shared memory, offsets in bytes from a 1024-byte boundary. */
@@ -100,21 +103,32 @@ __device__ void load_queries(const attention_args &a, const struct tile &t, unsi
                              int first, char *q)
 {
     constexpr int HALF = D / 2, WORDS = HALF / 8; /* words of half a row */
+    constexpr int EACH = 64 * WORDS / 128;        /* pairs of words per thread, all on their way */
+    const int thread = threadIdx.x % 128, w = thread % WORDS;
+    vec<T, 8> x[EACH], y[EACH];
 
 #pragma unroll
-    for (int i = threadIdx.x % 128; i < 64 * WORDS; i += 128) {
-        const int r = i / WORDS, w = i % WORDS;
-        const T *from = (const T *)a.qkv + (size_t)(t.row + first + r) * a.ld + head * D + 8 * w;
-        vec<T, 8> x = {}, y = {};
+    for (int i = 0; i < EACH; i++) {
+        const int r = min(first + (thread + 128 * i) / WORDS, t.n - 1);
+        const T *from = (const T *)a.qkv + (size_t)(t.row + r) * a.ld + head * D + 8 * w;
 
-        if (first + r < t.n) {
-            x = *(const vec<T, 8> *)from;
-            y = *(const vec<T, 8> *)(from + HALF);
-            if (a.cos_sin)
-                turn_pairs(x, y, a.cos_sin + (size_t)(t.pos + first + r) * D + 8 * w, HALF);
+        x[i] = *(const vec<T, 8> *)from;
+        y[i] = *(const vec<T, 8> *)(from + HALF);
+    }
+    if (a.cos_sin)
+#pragma unroll
+        for (int i = 0; i < EACH; i++) {
+            const int r = min(first + (thread + 128 * i) / WORDS, t.n - 1);
+
+            turn_pairs(x[i], y[i], a.cos_sin + (size_t)(t.pos + r) * D + 8 * w, HALF);
         }
-        *(vec<T, 8> *)(q + query_word<D>(r, w)) = x;
-        *(vec<T, 8> *)(q + query_word<D>(r, w + WORDS)) = y;
+#pragma unroll
+    for (int i = 0; i < EACH; i++) {
+        const int r = (thread + 128 * i) / WORDS;
+        const bool inside = first + r < t.n;
+
+        *(vec<T, 8> *)(q + query_word<D>(r, w)) = inside ? x[i] : vec<T, 8>{};
+        *(vec<T, 8> *)(q + query_word<D>(r, w + WORDS)) = inside ? y[i] : vec<T, 8>{};
     }
     stores_to_products();
 }

@@ -5,9 +5,10 @@
  * product.cuh does the products; a tile takes 128 rows of Wg and the same 128 of Wu, so that a
  * thread holds a gate and what it multiplies.
  *
- * NVIDIA H100 80GB HBM3, f16, 8192 rows, m 11008, k 4096: 2.13 ms (693 TFLOP/s); apart 2.15 ms for
- * the product by cuBLAS and 0.24 ms for silu_mul. The same template with other ends was slower than
- * cuBLAS for q,k,v, o and down: 2 - 10 %, adding into float32 most. */
+ * NVIDIA H100 80GB HBM3, f16, 8192 rows, m 11008, k 4096: 2.13 - 2.16 ms (684 - 693 TFLOP/s); apart
+ * 2.12 - 2.15 ms for the product by cuBLAS and 0.24 ms for silu_mul. With normal operands and the
+ * card hot 663, cuBLAS's product 654. The same template with other ends was slower than cuBLAS for
+ * q,k,v (623 and 669), o (547 and 600) and down (621 and 650). */
 #include "harness/backend/cuda/product.cuh"
 
 #define FROM_ROWS 1024 /* fewer leave too many blocks without a tile */

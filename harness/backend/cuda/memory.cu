@@ -2,7 +2,9 @@
  *
  * cudaMalloc and cudaFree wait for the whole device, so freed blocks are kept and given out again;
  * with one stream that needs no events. A block serves a request if it is at most an eighth too
- * large. When the card is full, the unused blocks go back before the request fails. */
+ * large. When the card is full, the unused blocks go back before the request fails. Operations take
+ * their scratch from here, too: once a loop has run a time or two, nothing in it waits for the
+ * driver (n_allocations; the kernel checker tests it). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +24,7 @@ struct pool {
     void *stage[2];
     cudaEvent_t staged[2]; /* the copy out of the buffer is done */
     int next;
+    size_t n_fresh;
 };
 
 struct pool *pool_open(void)
@@ -78,17 +81,22 @@ static void *fresh(struct pool *p, size_t nbytes)
 {
     void *mem = NULL;
 
+    p->n_fresh++;
     if (cudaMalloc(&mem, nbytes) == cudaSuccess)
         return mem;
     cudaGetLastError();
     release(p, false);
     if (cudaMalloc(&mem, nbytes) != cudaSuccess) {
-        size_t unused = 0, total = 0;
+        size_t unused = 0, total = 0, held = 0;
 
         cudaGetLastError();
         cudaMemGetInfo(&unused, &total);
-        die("out of GPU memory: asked for %.3f GiB, %.3f of %.1f GiB are free",
-            (double)nbytes / (1 << 30), (double)unused / (1 << 30), (double)total / (1 << 30));
+        for (size_t i = 0; i < p->n; i++)
+            held += p->blocks[i].nbytes;
+        die("out of GPU memory: asked for %.3f GiB beside %.3f GiB in use here; %.3f of the card's "
+            "%.1f GiB are free, and no more than that would fit",
+            (double)nbytes / (1 << 30), (double)held / (1 << 30), (double)unused / (1 << 30),
+            (double)total / (1 << 30));
     }
     return mem;
 }
@@ -134,6 +142,11 @@ size_t cuda_memory_free(struct device *dev)
     for (size_t i = 0; i < p->n; i++)
         unused += p->blocks[i].used ? 0 : p->blocks[i].nbytes;
     return unused;
+}
+
+size_t cuda_n_allocations(struct device *dev)
+{
+    return cuda_dev(dev)->pool->n_fresh;
 }
 
 /* Returns when the host's memory may be changed; the copy itself is ordered like any operation.
