@@ -11,6 +11,7 @@
 #include "harness/cmd/parse.h"
 #include "harness/model/bitmask.h"
 #include "harness/model/safetensors_write.h"
+#include "harness/model/reshape.h"
 #include "harness/model/save.h"
 #include "tests/checkpoint_fixture.h"
 
@@ -508,6 +509,38 @@ static void bitmask_spoiled(void)
     remove_weights();
 }
 
+/* Whole layers may be gone; other shapes are refused. */
+static void parts_removed(void)
+{
+    struct model_parts parts = good_parts("F16");
+    struct opened o, again;
+
+    write_config("{}");
+    write_single(&parts);
+    if (open_from(&o, folder) != 0)
+        return;
+    layer_remove_attention(&o.m, 0);
+    mkdir(saved, 0777);
+    FAILS(save_weights(&o.m, saved, &(struct save_options){SAVE_AS_READ, 1 << 20, SAVE_DENSE}),
+          "cannot describe the layers");
+    layer_remove_mlp(&o.m, 0);
+    model_remove_empty_layers(&o.m);
+    CHECK(save_round(&o.m, SAVE_AS_READ) == 0);
+    save_to(&o.m, (struct save_options){SAVE_AS_READ, 1 << 20, SAVE_DENSE});
+    if (open_from(&again, saved) == 0) {
+        CHECK(again.c.config.n_layers == 1);
+        for (int k = 0; k < N_LINEARS; k++) {
+            struct tensor a = o.m.layers[0].linears[k].w, b = again.m.layers[0].linears[k].w;
+
+            CHECK(memcmp(a.data, b.data, tensor_nbytes(a)) == 0);
+        }
+        opened_close(&again);
+    }
+    opened_close(&o);
+    saved_remove();
+    remove_weights();
+}
+
 static void files_that_go_along(void)
 {
     char *from = inside("from"), *to = inside("to"), *copy = inside("to/tokenizer.json");
@@ -605,6 +638,7 @@ int main(void)
     RUN(rounded);
     RUN(bitmask_checkpoint);
     RUN(bitmask_spoiled);
+    RUN(parts_removed);
     RUN(files_that_go_along);
     RUN(bitmasks);
     remove_file("config.json");

@@ -87,6 +87,11 @@ else
 	rc=0
 	fail bitmask_is_dense_and_smaller "$(ls -l bitmask magnitude)"
 fi
+prune --save device
+prune --weights stream --save stream
+if [ $rc = 0 ] && cmp -s device/model.safetensors stream/model.safetensors; then echo "ok streamed"; else
+	fail streamed "another file"
+fi
 same_scores dense_as_saved dense --method dense
 # The records in it name the model that was read.
 if [ "$(grep -o '"model_sha256": "[0-9a-f]*"' dense/duo.json | sort -u | wc -l)" = 1 ]; then

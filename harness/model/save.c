@@ -211,11 +211,30 @@ static void add_items(struct saver *s, size_t weight, enum save_format format)
     add_item(s, weight, PART_MASK, "bitmask", "U8", w->t.rows, (w->t.cols + 7) / 8);
 }
 
+/* Whether config.json can say what m is: nothing but whole layers is gone. */
+static int check_shapes(const struct model *m)
+{
+    const struct llama_config *k = &m->config, *was = &m->source;
+    int same = k->hidden == was->hidden && k->eps == was->eps && k->tied_head == was->tied_head;
+
+    for (size_t i = 0; i < k->n_layers && same; i++) {
+        const struct layer *l = &m->layers[i];
+
+        same = l->shape.n_heads == k->n_heads && l->shape.n_kv_heads == k->n_kv_heads &&
+               l->intermediate == k->intermediate && !l->o_bias.data && !l->down_bias.data &&
+               !l->attention_basis.data && !l->mlp_basis.data;
+    }
+    return same ? 0 : error("a LLaMA's config.json cannot describe the layers of this model");
+}
+
 int save_weights(const struct model *m, const char *dir, const struct save_options *o)
 {
-    struct saver s = {.m = m, .ws = weights_of(m, o->dtype)};
+    struct saver s = {.m = m};
     int rc;
 
+    if (check_shapes(m) != 0)
+        return -1;
+    s.ws = weights_of(m, o->dtype);
     s.items = xcalloc(4 * s.ws.n, sizeof(*s.items));
     s.weight_of = xcalloc(4 * s.ws.n, sizeof(*s.weight_of));
     s.part = xcalloc(4 * s.ws.n, sizeof(*s.part));

@@ -26,7 +26,8 @@ int save_round(struct model *m, int dtype);
 size_t save_nbytes(const struct model *m, int dtype);
 
 /* Writes the safetensors files of m to folder dir: safetensors_write.h. Values are converted to
- * their type in the file, to nearest even; after save_round() that changes none. 0 or error(). */
+ * their type in the file, to nearest even; after save_round() that changes none. 0, or error(), also
+ * for a model whose layers lack parts or have other shapes. */
 int save_weights(const struct model *m, const char *dir, const struct save_options *o);
 
 /* Writes the checkpoint's config.json to dir, every byte as it was but for the members that differ:
