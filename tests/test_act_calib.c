@@ -5,6 +5,7 @@
 
 #include "harness/measure/act_calib.h"
 #include "harness/measure/act_histogram.h"
+#include "harness/measure/sweep.h"
 #include "tests/demo.h"
 #include "tests/kernels.h"
 
@@ -110,9 +111,16 @@ static void measure(struct model *m, const struct act_setting *set, double share
     session_forward(&s);
     session_close(&s);
     dev->ops->download(dev, zeros, m->n_act_zero, sizeof(zeros));
-    for (int g = 0; g < N_GROUPS; g++)
-        share[g] = (double)zeros[g] / (double)(N_WINDOWS * WINDOW * m->config.n_layers *
-                                               layer_group(&m->layers[0], (enum group)g).cols);
+    for (int g = 0; g < N_GROUPS; g++) {
+        size_t width = 0;
+
+        for (size_t i = 0; i < m->config.n_layers; i++) {
+            struct tensor w = layer_group(&m->layers[i], (enum group)g);
+
+            width += w.data ? w.cols : 0;
+        }
+        share[g] = (double)zeros[g] / (double)(N_WINDOWS * WINDOW * width);
+    }
     model_set_activation(m, ACT_DENSE, 0);
 }
 
@@ -150,6 +158,27 @@ static void test_thresholds_give_the_share_on_the_calibration_set(void)
                                         0, 0);
     }
     CHECK(model_restore(m) == 0);
+}
+
+/* Also where parts of the layers are gone, or the hidden size is another. */
+static void test_thresholds_of_models_with_parts_removed(void)
+{
+    static const char *const methods[] = {"2ssp", "slicegpt", "flap"};
+    const struct act_plan p = {.kind = ACT_THRESHOLD, .sparsity = 0.5};
+    const struct prune_options o = {.sparsity = 0.3};
+    struct act_setting set;
+    double got[N_GROUPS];
+
+    for (int k = 0; k < 3; k++) {
+        CHECK(sweep_prune(&demo.model, pruner_find(methods[k]), &o, ids, N_WINDOWS, WINDOW, NULL) ==
+              0);
+        calibrate(&set, &p);
+        measure(&demo.model, &set, got);
+        for (int g = 0; g < N_GROUPS; g++)
+            CHECK_NEAR(got[g], 0.5, 1e-3);
+        act_setting_release(&set);
+        CHECK(model_restore(&demo.model) == 0);
+    }
 }
 
 /* Chunks of the stream do not show: windows of which few fit a pass. */
@@ -370,6 +399,7 @@ int main(void)
     RUN(test_quantiles_are_those_of_the_sorted_values);
     RUN(test_share_of_f32);
     RUN(test_thresholds_give_the_share_on_the_calibration_set);
+    RUN(test_thresholds_of_models_with_parts_removed);
     RUN(test_chunks_do_not_show);
     RUN(test_greedy_meets_its_target_and_is_not_worse_than_uniform);
     RUN(test_greedy_finds_the_planted_optimum);
