@@ -77,7 +77,7 @@ static int can_decode(const struct bench_models *m, size_t context)
     const struct decode_ops *ops = m->dense->dev->ops->decode;
 
     return ops && ops->gemv && ops->rmsnorm && ops->attention && ops->silu_mul && ops->sample &&
-           !m->dense->store && !m->pruned->store && !m->pruned->reshaped &&
+           !m->dense->store && !m->pruned->store &&
            context + TOKENS <= m->dense->config.max_positions;
 }
 

@@ -7,8 +7,8 @@
 #include "harness/measure/bench_work.h"
 
 const char *const bench_path_names[N_PATHS] = {
-    [PATH_OWN] = "own",           [PATH_LIBRARY] = "library", [PATH_COLUMNS] = "columns",
-    [PATH_NONZEROS] = "nonzeros", [PATH_SPARSE] = "sparse",
+    [PATH_OWN] = "own",   [PATH_LIBRARY] = "library",   [PATH_COLUMNS] = "columns",
+    [PATH_ROWS] = "rows", [PATH_NONZEROS] = "nonzeros", [PATH_SPARSE] = "sparse",
 };
 
 static const char *const product_names[N_PRODUCTS] = {
@@ -183,12 +183,16 @@ static size_t packed_bytes(const struct bench_models *m, enum bench_path path, s
 {
     double e = (double)dtype_size(m->dense->dtype);
 
+    if (path == PATH_ROWS)
+        return 0;
     return (size_t)((double)n * (path == PATH_COLUMNS ? e : (1 - m->weight_zeros) * e + 0.25));
 }
 
 void bench_add_sparse_paths(struct bench_outcome *out, const struct bench_models *m, size_t n)
 {
-    const enum bench_path sparse[] = {PATH_NONZEROS, PATH_COLUMNS};
+    /* Where parts were removed, what is left has no zeros. */
+    const enum bench_path sparse[] = {m->pruned->reshaped ? PATH_ROWS : PATH_NONZEROS,
+                                      PATH_COLUMNS};
     const int wanted[] = {bench_is_pruned(m), m->act_sparsity > 0};
     size_t unused = m->dense->dev->ops->memory_free(m->dense->dev);
 

@@ -9,6 +9,7 @@
 enum bench_path {
     PATH_OWN,      /* decode: gemv over whole rows */
     PATH_LIBRARY,  /* the backend's linear() */
+    PATH_ROWS,     /* the same as PATH_OWN on a model with parts removed */
     PATH_COLUMNS,  /* gemv that skips the columns of dropped inputs; zeros in weights are read */
     PATH_NONZEROS, /* gemv over the non-zeros of the columns that are left */
     PATH_SPARSE,   /* batches: linear() with zeros in inputs and weights */
@@ -74,8 +75,8 @@ int bench_products(struct bench_outcome *out, const struct bench_models *m,
 /* ---- decoding */
 
 /* Times whole steps of decoding after ids[0 .. context): the layers, the head and the choice of the
- * next token. The unit is a token. 0 or -1: nothing to time (no decoding here, no
- * room, or a model with parts removed). */
+ * next token. The unit is a token. 0 or -1: nothing to time (no decoding here,
+ * no room). */
 int bench_decode(struct bench_outcome *out, const struct bench_models *m, const int32_t *ids,
                  size_t context);
 

@@ -186,9 +186,10 @@ static int is_headline(const struct record *r, const char *task,
 
 static void add_what(struct buf *b, const struct record *r)
 {
-    int weights = strcmp(r->path, "nonzeros") == 0, batch = strcmp(r->path, "sparse") == 0;
+    int weights = strcmp(r->path, "nonzeros") == 0;
+    int smaller = strcmp(r->path, "sparse") == 0 || strcmp(r->path, "rows") == 0;
 
-    buf_adds(b, batch                            ? "pruned "
+    buf_adds(b, smaller                          ? "pruned "
                 : weights && r->act_sparsity > 0 ? "dual "
                 : weights                        ? "sparse weights "
                                                  : "sparse activations ");

@@ -74,7 +74,8 @@ struct record {
     /* Speed records only: absent from the JSON of others. Their task is the work (linear_qkv,
      * layer, decode, prefill, windows), their value the tokens per second or the nanoseconds. */
     char *path;     /* dense: "own" (GEMV) or what the backend's linear() computes with; sparse:
-                     * "columns", "nonzeros" (packed, of decoding), "sparse" (batches) */
+                     * "columns", "nonzeros" (packed, of decoding), "rows" (parts
+                     * removed), "sparse" (batches) */
     char *cache;    /* cold, warm: were the weights in the device's cache */
     double context; /* decode: tokens in the KV cache; prefill: of the prompt */
 
