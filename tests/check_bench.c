@@ -435,6 +435,76 @@ static void bench_masks(void)
     device_tensor_free(dev, &s);
 }
 
+/* ---- decoding: one layer's products with one row of inputs, weights and inputs partly zero */
+
+static struct tensor sparse_tensor(size_t rows, size_t cols, double zeros)
+{
+    struct tensor a = device_tensor(dev, DTYPE_F16, rows, cols);
+    size_t n = rows * cols, chunk = n < 1 << 22 ? n : 1 << 22;
+    float *x = uniform_floats(&rng, chunk);
+    struct tensor src;
+
+    for (size_t i = 0; i < chunk; i++)
+        if (pcg32_next(&rng) * 0x1p-32 < zeros)
+            x[i] = 0;
+    src = put(dev, DTYPE_F16, 1, chunk, x);
+    for (size_t at = 0; at < n; at += chunk)
+        dev->ops->copy(dev, (char *)a.data + at * 2, src.data,
+                       (n - at < chunk ? n - at : chunk) * 2);
+    device_tensor_free(dev, &src);
+    free(x);
+    return a;
+}
+
+/* Seconds of the four products; prints them with the bytes that they have to read. */
+static double bench_gemv(const char *what, enum packed_kind kind, double w_zeros, double x_zeros)
+{
+    static const size_t shape[4][2] = {{3 * H, H}, {H, H}, {2 * M, H}, {H, M}};
+    struct tensor x[4], out[4], w[4];
+    struct packed p[4];
+    double nbytes = 0, s;
+
+    for (int i = 0; i < 4; i++) {
+        w[i] = sparse_tensor(shape[i][0], shape[i][1], w_zeros);
+        x[i] = sparse_tensor(1, shape[i][1], x_zeros);
+        out[i] = random_tensor(DTYPE_F32, 1, shape[i][0], 1);
+        dev->ops->decode->pack(dev, &p[i], w[i], kind);
+        nbytes += (double)p[i].nbytes * (kind == PACKED_ROWS ? 1 : 1 - x_zeros);
+    }
+    s = report(what,
+               SECONDS(for (int i = 0; i < 4; i++)
+                           dev->ops->decode->gemv(dev, out[i], x[i], &p[i], i % 2)),
+               nbytes, 0);
+    for (int i = 0; i < 4; i++) {
+        dev->ops->decode->packed_free(dev, &p[i]);
+        device_tensor_free(dev, &w[i]);
+        device_tensor_free(dev, &x[i]);
+        device_tensor_free(dev, &out[i]);
+    }
+    return s;
+}
+
+static void bench_decode(void)
+{
+    static const struct {
+        const char *what;
+        enum packed_kind kind;
+        double w, x;
+    } c[] = {{"columns, zeros 0/50", PACKED_COLUMNS, 0, 0.5},
+             {"non-zeros, 50/0", PACKED_NONZEROS, 0.5, 0},
+             {"non-zeros, 40/40", PACKED_NONZEROS, 0.4, 0.4},
+             {"non-zeros, 50/50", PACKED_NONZEROS, 0.5, 0.5},
+             {"non-zeros, 60/60", PACKED_NONZEROS, 0.6, 0.6},
+             {"non-zeros, 65/65", PACKED_NONZEROS, 0.65, 0.65}};
+    double dense;
+
+    if (!dev->ops->decode)
+        return;
+    dense = bench_gemv("gemv of a layer, rows", PACKED_ROWS, 0, 0);
+    for (size_t i = 0; i < sizeof(c) / sizeof(*c); i++)
+        printf("%34s %.2f x\n", "", dense / bench_gemv(c[i].what, c[i].kind, c[i].w, c[i].x));
+}
+
 void bench(void)
 {
     static const size_t qkv[] = {H, H, H}, o[] = {H}, gate_up[] = {M, M}, down[] = {H};
@@ -442,6 +512,7 @@ void bench(void)
 
     printf("\n# %s; f16, %d tokens, LLaMA-2-7B's shapes\n", dev->ops->describe(dev), T);
     ceilings();
+    bench_decode();
     bench_forward();
     bench_pass(T);
     bench_pass(2 * T);

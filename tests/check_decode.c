@@ -1,6 +1,6 @@
 /* Kernel checker: packed weights and their product with one activation vector, against a loop in
- * double. Tolerance on ||error|| / ||out||: 1e-6 sqrt(n_in) / 8 of float32's sums, at least 1e-6;
- * measured 5e-7. */
+ * double. Tolerance on ||error|| / ||out||: 1e-6 sqrt(n_in) / 8 for sums in float32, at least 1e-6;
+ * an H100 is below 5e-7 at n_in 11008. */
 #include "tests/check_kernels.h"
 
 static const char *const kind_name[] = {"rows", "columns", "nonzeros"};
@@ -149,7 +149,8 @@ static void test_packed_products(void)
     {
         for (size_t i = 0; i < sizeof(shapes) / sizeof(*shapes); i++)
             for (enum pattern wp = NONE; wp < N_PATTERNS; wp++)
-                if (shapes[i][0] * shapes[i][1] < 400000 || wp == HALF || wp == CLUSTERS)
+                if (shapes[i][0] * shapes[i][1] < 400000 ||
+                    (!quick && (wp == HALF || wp == CLUSTERS)))
                     weight_case(t, shapes[i][0], shapes[i][1], wp);
     }
 }

@@ -245,6 +245,20 @@ static void test_bits_do_not_depend_on_the_threads(void)
     free(x);
 }
 
+/* The choices that measurements at 7B's shapes allow no doubt about. */
+static void test_packing_that_is_chosen(void)
+{
+    const size_t n = 11008, k = 4096;
+
+    CHECK(packed_choose(0, 0, DTYPE_F16, n, k) == PACKED_ROWS);
+    CHECK(packed_choose(0, 0.5, DTYPE_F16, n, k) == PACKED_COLUMNS);
+    CHECK(packed_choose(0.5, 0, DTYPE_F16, n, k) == PACKED_NONZEROS);
+    CHECK(packed_choose(0.5, 0.5, DTYPE_BF16, n, k) == PACKED_NONZEROS);
+    CHECK(packed_choose(0.05, 0.5, DTYPE_F16, n, k) == PACKED_COLUMNS);
+    CHECK(packed_choose(0.05, 0, DTYPE_F16, n, k) == PACKED_ROWS);
+    CHECK(packed_choose(0.5, 0, DTYPE_F16, 64, 64) == PACKED_ROWS);
+}
+
 int main(void)
 {
     if (device_open(&dev, "cpu", 2))
@@ -255,6 +269,7 @@ int main(void)
     RUN(test_gemv_is_a_loop_in_double);
     RUN(test_what_is_skipped_leaves_no_trace);
     RUN(test_bits_do_not_depend_on_the_threads);
+    RUN(test_packing_that_is_chosen);
     device_close(dev);
     return 0;
 }

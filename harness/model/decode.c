@@ -35,24 +35,6 @@ static double kept_share(const struct act_rule *rule)
     return rule->kind == ACT_DENSE ? 1 : 1 - rule->sparsity;
 }
 
-/* The kind that reads the fewest bytes, each weighed by how much slower than plain rows it is read:
- * measured on an H100 at 7B shapes. A bitmap of 1 bit and some counts come with non-zeros. */
-static enum packed_kind best_kind(struct tensor w, double density, double act)
-{
-    double e = (double)dtype_size(w.dtype);
-    const double cost[] = {
-        [PACKED_ROWS] = e,
-        [PACKED_COLUMNS] = 1.09 * act * e,
-        [PACKED_NONZEROS] = 1.25 * act * (density * e + 0.19),
-    };
-    enum packed_kind best = PACKED_ROWS;
-
-    for (int k = 1; k < 3; k++)
-        if (cost[k] < cost[best])
-            best = (enum packed_kind)k;
-    return best;
-}
-
 static void pack_layer(struct decoder *d, size_t i)
 {
     struct device *dev = d->m->dev;
@@ -69,7 +51,8 @@ static void pack_layer(struct decoder *d, size_t i)
         zeros = dev->ops->count_zeros(dev, w);
         density = 1 - (double)zeros / (double)tensor_numel(w);
         if (d->o.kind[g] == PACKED_AUTO)
-            kind = best_kind(w, density, kept_share(&l->rules[g]));
+            kind =
+                packed_choose(1 - density, 1 - kept_share(&l->rules[g]), w.dtype, w.rows, w.cols);
         dev->ops->decode->pack(dev, &d->layers[i].w[g], w, kind);
         d->layers[i].w[g].n_nonzero = tensor_numel(w) - zeros;
     }

@@ -1,21 +1,28 @@
 /* gemv of PACKED_COLUMNS and PACKED_NONZEROS: gemv_columns.cuh's kernel for each type. */
 #include "harness/backend/cuda/gemv_columns.cuh"
 
-template <typename F, int WARPS, int STAGES, int RESIDENT>
-static void run(struct device *dev, const struct gemv_args &a)
+static constexpr int WARPS = 16;
+
+template <typename F> static void run(struct device *dev, const struct gemv_args &a)
 {
-    shared_layout<F, WARPS, STAGES> shared(a.slot, a.shape, a.n_split);
-    auto kernel = gemv_columns<F, WARPS, STAGES, RESIDENT>;
+    shared_layout<F, WARPS> shared(a.slot, a.shape, a.n_split);
+    size_t most = cuda_dev(dev)->max_shared;
     static bool prepared = false;
 
+    if (shared.nbytes > most)
+        die("CUDA: gemv of %u x %u needs %u bytes of shared memory, this card has %zu", a.n_out,
+            a.n_in, shared.nbytes, most);
     if (!prepared) {
-        CU(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                (int)cuda_dev(dev)->max_shared));
-        CU(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+        CU(cudaFuncSetAttribute(gemv_columns<F, WARPS>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                (int)most));
+        CU(cudaFuncSetAttribute(gemv_columns<F, WARPS>,
+                                cudaFuncAttributePreferredSharedMemoryCarveout,
                                 cudaSharedmemCarveoutMaxShared));
         prepared = true;
     }
-    launch_after(dev, kernel, n_row_blocks(a.n_out) * a.n_split, WARPS * 32, shared.nbytes, a);
+    /* more than half of it, so that no two fit on an SM */
+    launch_after(dev, gemv_columns<F, WARPS>, n_row_blocks(a.n_out) * a.n_split, WARPS * 32,
+                 shared.nbytes > most / 2 + 1024 ? shared.nbytes : most / 2 + 1024, a);
 }
 
 /* Blocks of threads for each block of rows: one for every SM in all, and lists that fit. */
@@ -29,32 +36,33 @@ static unsigned splits(struct device *dev, unsigned blocks, unsigned cols)
 void gemv_by_columns(struct device *dev, struct tensor out, struct tensor x, const struct packed *w,
                      int accumulate)
 {
-    struct gemv_args a = {};
+    const struct tables shape = tables_of(w->n_in);
+    const unsigned blocks = n_row_blocks(w->n_out);
 
-    a.data = (const unsigned char *)w->data;
-    a.tables = (const unsigned char *)w->index;
-    a.ready = (unsigned *)((char *)w->index + tables_nbytes(w));
-    a.x = x.data;
-    a.out = (float *)out.data;
-    a.n_out = (unsigned)w->n_out;
-    a.n_in = (unsigned)w->n_in;
-    a.shape = tables_of(w->n_in);
-    a.n_split = splits(dev, n_row_blocks(w->n_out), a.shape.cols);
-    a.slot = (unsigned)w->layout;
-    a.accumulate = accumulate != 0;
-    with_type(w->dtype, [&](auto t) {
-        using T = decltype(t);
+    for (unsigned panel = 0; panel < shape.n_panels; panel++) {
+        struct gemv_args a = {};
+        size_t first = (size_t)panel * PANEL;
 
-        if constexpr (sizeof(T) == 4) {
+        a.data = (const unsigned char *)w->data;
+        a.tables = (const unsigned char *)w->index + (size_t)panel * blocks * shape.nbytes;
+        a.ready = (unsigned *)((char *)w->index + tables_nbytes(w));
+        a.x = (const char *)x.data + first * dtype_size(x.dtype);
+        a.out = (float *)out.data;
+        a.n_out = (unsigned)w->n_out;
+        a.n_in = (unsigned)w->n_in;
+        a.first = (unsigned)first;
+        a.cols = (unsigned)(w->n_in - first < PANEL ? w->n_in - first : PANEL);
+        a.shape = shape;
+        a.n_split = splits(dev, blocks, a.cols);
+        a.slot = (unsigned)w->layout;
+        a.accumulate = accumulate || panel > 0;
+        with_type(w->dtype, [&](auto t) {
+            using T = decltype(t);
+
             if (w->kind == PACKED_COLUMNS)
-                run<columns<T, 1>, 8, 2, 1>(dev, a);
+                run<columns<T>>(dev, a);
             else
-                run<nonzeros<T, SEGMENT_TEAM>, 8, 2, 1>(dev, a);
-        } else {
-            if (w->kind == PACKED_COLUMNS)
-                run<columns<T, 1>, 8, 2, 2>(dev, a);
-            else
-                run<nonzeros<T, SEGMENT_TEAM>, 16, 2, 2>(dev, a);
-        }
-    });
+                run<nonzeros<T, sizeof(T) == 2 ? 2 : 1>>(dev, a);
+        });
+    }
 }

@@ -1,6 +1,10 @@
 /* gemv of PACKED_ROWS, and the choice among the kinds. One warp a row, lane-wise 16 bytes at a time
  * with AHEAD loads in flight, the first of them before the wait for the input. The order of
- * additions is fixed. */
+ * additions is fixed.
+ *
+ * NVIDIA H100 80GB HBM3, f16, LLaMA-2-7B's shapes in a graph, ms per 32 layers of linears: 4.65
+ * (2785 GB/s, 90.0 % of the 3096 GB/s that reading alone reaches; one large matrix 3082). Eight
+ * loads in flight 4.95, 16 warps 4.66, 4 warps 4.63 - 4.65; cuBLAS 5.05. */
 #include <assert.h>
 
 #include "harness/backend/cuda/packed.cuh"
@@ -75,14 +79,14 @@ __global__ void __launch_bounds__(WARPS * 32)
 static void gemv_by_rows(struct device *dev, struct tensor out, struct tensor x,
                          const struct packed *w, int accumulate)
 {
-    constexpr int WARPS = 8;
+    constexpr int WARPS = 8, AHEAD = 4;
     unsigned n_out = (unsigned)w->n_out, n_in = (unsigned)w->n_in;
     bool whole = n_in * dtype_size(w->dtype) % 16 == 0 && (size_t)x.data % 16 == 0 &&
                  (size_t)w->data % 16 == 0;
 
     with_type(w->dtype, [&](auto t) {
         using T = decltype(t);
-        auto kernel = whole ? gemv_rows<T, true, WARPS, 8> : gemv_rows<T, false, WARPS, 8>;
+        auto kernel = whole ? gemv_rows<T, true, WARPS, AHEAD> : gemv_rows<T, false, WARPS, AHEAD>;
 
         launch_after(dev, kernel, n_blocks(n_out, WARPS), WARPS * 32, 0, (float *)out.data,
                      (const T *)w->data, (const T *)x.data, n_out, n_in, accumulate != 0);

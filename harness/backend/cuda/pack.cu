@@ -38,7 +38,7 @@ __device__ __forceinline__ unsigned mask_of(const T *w, unsigned n_out, unsigned
 }
 
 /* Size of every segment, in units of 16 bytes, at block * n_in + column. */
-template <typename T, int TEAM>
+template <typename T>
 __global__ void segment_sizes(unsigned *size, const T *w, unsigned n_out, unsigned n_in)
 {
     __shared__ unsigned counts[WARPS][32];
@@ -53,7 +53,7 @@ __global__ void segment_sizes(unsigned *size, const T *w, unsigned n_out, unsign
         return;
     for (unsigned i = 1; i < WARPS; i++)
         n += counts[i][lane];
-    size[(size_t)block * n_in + col] = (head_nbytes<TEAM> + n * sizeof(T) + 15) / 16;
+    size[(size_t)block * n_in + col] = (HEAD_NBYTES + n * sizeof(T) + 15) / 16;
 }
 
 /* Sizes become offsets, in place, with one more entry for the end. totals: the end, the largest
@@ -89,19 +89,16 @@ static __global__ void sizes_to_offsets(unsigned *size, size_t n, unsigned *tota
     }
 }
 
-/* Calls f(word) for the 32 words of a segment in the order of their values. */
-template <int TEAM, typename F> __device__ __forceinline__ void for_words(F f)
+/* Calls f(j, q) for the 32 words of a segment in the order of their values. */
+template <typename F> __device__ __forceinline__ void for_words(F f)
 {
-    constexpr unsigned PART = 8 / TEAM; /* q's of a part */
-
-    for (unsigned h = 0; h < TEAM; h++)
-        for (unsigned j = 0; j < 4; j++)
-            for (unsigned q = h * PART; q < (h + 1) * PART; q++)
-                f(h, j, q);
+    for (unsigned j = 0; j < 4; j++)
+        for (unsigned q = 0; q < 8; q++)
+            f(j, q);
 }
 
 /* The segments themselves. */
-template <typename T, int TEAM>
+template <typename T>
 __global__ void write_segments(unsigned char *data, const unsigned *offset, const T *w,
                                unsigned n_out, unsigned n_in)
 {
@@ -111,7 +108,7 @@ __global__ void write_segments(unsigned char *data, const unsigned *offset, cons
     unsigned col = blockIdx.x * 32 + lane, block = blockIdx.y;
     unsigned char *segment =
         data + (col < n_in ? (size_t)offset[(size_t)block * n_in + col] * 16 : 0);
-    T *values = (T *)(segment + head_nbytes<TEAM>);
+    T *values = (T *)(segment + HEAD_NBYTES);
 
     for (unsigned i = warp; i < WORDS;
          i += WARPS) /* word i: rows 32 i and on: q = i / 4, j = i % 4 */
@@ -120,14 +117,14 @@ __global__ void write_segments(unsigned char *data, const unsigned *offset, cons
     if (warp == 0 && col < n_in) {
         unsigned n = 0;
 
-        for_words<TEAM>([&](unsigned h, unsigned j, unsigned q) {
-            if (q % (8 / TEAM) == 0)
-                ((unsigned short *)(segment + MASK_NBYTES))[4 * h + j] = (unsigned short)n;
+        for_words([&](unsigned j, unsigned q) {
+            if (q == 0)
+                ((unsigned short *)(segment + MASK_NBYTES))[j] = (unsigned short)n;
             ((unsigned *)segment)[8 * j + q] = masks[4 * q + j][lane];
             first[4 * q + j][lane] = (unsigned short)n;
             n += __popc(masks[4 * q + j][lane]);
         });
-        for (; (head_nbytes<TEAM> + n * sizeof(T)) % 16; n++)
+        for (; (HEAD_NBYTES + n * sizeof(T)) % 16; n++)
             values[n] = T(0.0f);
     }
     __syncthreads();
@@ -158,7 +155,7 @@ static __global__ void write_tables(unsigned char *tables, struct tables t, cons
 }
 
 /* From segments to a row-major tensor. Grid as write_segments. */
-template <typename T, int TEAM>
+template <typename T>
 __global__ void read_segments(T *w, const unsigned char *data, const unsigned char *tables,
                               struct tables t, unsigned n_out, unsigned n_in)
 {
@@ -172,12 +169,12 @@ __global__ void read_segments(T *w, const unsigned char *data, const unsigned ch
     unsigned c = col % PANEL;
     const unsigned char *segment =
         data + (col < n_in ? (size_t)(groups[c / 32] + delta[c]) * 16 : 0);
-    const T *values = (const T *)(segment + head_nbytes<TEAM>);
+    const T *values = (const T *)(segment + HEAD_NBYTES);
 
     if (warp == 0 && col < n_in) {
         unsigned n = 0;
 
-        for_words<TEAM>([&](unsigned, unsigned j, unsigned q) {
+        for_words([&](unsigned j, unsigned q) {
             masks[4 * q + j][lane] = ((const unsigned *)segment)[8 * j + q];
             first[4 * q + j][lane] = (unsigned short)n;
             n += __popc(masks[4 * q + j][lane]);
@@ -266,15 +263,15 @@ static void pack_nonzeros(struct device *dev, struct packed *p, struct tensor w)
     with_type(w.dtype, [&](auto e) {
         using T = decltype(e);
 
-        segment_sizes<T, SEGMENT_TEAM>
+        segment_sizes<T>
             <<<grid, 32 * WARPS, 0, stream_of(dev)>>>(offset, (const T *)w.data, n_out, n_in);
         sizes_to_offsets<<<1, 1024, 0, stream_of(dev)>>>(offset, n, on_device);
         cuda_download(dev, totals, on_device, sizeof(totals));
         p->layout = 16 * (size_t)totals[1];
         p->nbytes = 16 * (size_t)totals[0];
         p->data = cuda_alloc(dev, p->nbytes);
-        write_segments<T, SEGMENT_TEAM><<<grid, 32 * WARPS, 0, stream_of(dev)>>>(
-            (unsigned char *)p->data, offset, (const T *)w.data, n_out, n_in);
+        write_segments<T><<<grid, 32 * WARPS, 0, stream_of(dev)>>>((unsigned char *)p->data, offset,
+                                                                   (const T *)w.data, n_out, n_in);
     });
     write_tables<<<dim3(blocks, t.n_panels), 256, 0, stream_of(dev)>>>((unsigned char *)p->index, t,
                                                                        offset, n_in);
@@ -332,10 +329,9 @@ void cuda_unpack(struct device *dev, struct tensor w, const struct packed *p)
             transpose<T><<<dim3(groups, n_blocks(n_out, 32)), threads, 0, stream_of(dev)>>>(
                 (T *)p->data, (T *)w.data, n_out, n_in, true);
         else
-            read_segments<T, SEGMENT_TEAM>
-                <<<dim3(groups, n_row_blocks(n_out)), threads, 0, stream_of(dev)>>>(
-                    (T *)w.data, (const unsigned char *)p->data, (const unsigned char *)p->index,
-                    tables_of(n_in), n_out, n_in);
+            read_segments<T><<<dim3(groups, n_row_blocks(n_out)), threads, 0, stream_of(dev)>>>(
+                (T *)w.data, (const unsigned char *)p->data, (const unsigned char *)p->index,
+                tables_of(n_in), n_out, n_in);
     });
     LAUNCHED("unpack");
 }

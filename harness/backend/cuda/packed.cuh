@@ -9,11 +9,10 @@
  *
  * PACKED_NONZEROS: a segment is
  *     uint32 mask[4][8]    bit i of mask[j][q]: row 128 q + 32 j + i of the block is not zero
- *     uint16 start[4 TEAM] number of values before those of (part h, j), at 4 h + j
- *     T      values[]      the non-zeros of word (q, j) in order of h, j, q, rows ascending, where
- *                          part h of TEAM is q in [8 h / TEAM, 8 (h + 1) / TEAM)
- * so that each of the TEAM warps that share a segment finds its values by counting bits of its own
- * words alone. 136 bytes at TEAM 1: 1.06 bits a position.
+ *     uint16 start[4]      number of values before those of mask[j]
+ *     T      values[]      the non-zeros in the order of the bits: by j, q, i
+ * so that a lane that owns four rows of each mask[j][q] finds its values by counting bits of the
+ * words mask[j] alone: 1.06 bits a position beside the values.
  *
  * Where segments lie is in tables, one for each panel of PANEL columns and block of rows: for each
  * group of 32 columns where its first segment begins (uint32), then for each column how far behind
@@ -25,10 +24,7 @@
 
 static constexpr unsigned BLOCK_ROWS = 1024, PANEL = 16384;
 static constexpr unsigned MASK_NBYTES = BLOCK_ROWS / 8;
-static constexpr int SEGMENT_TEAM = 1; /* TEAM of the weights that pack() makes */
-
-/* Bytes before the values of a segment. */
-template <int TEAM> constexpr unsigned head_nbytes = MASK_NBYTES + 8 * TEAM;
+static constexpr unsigned HEAD_NBYTES = MASK_NBYTES + 8; /* before the values of a segment */
 
 static inline unsigned n_row_blocks(size_t n_out)
 {
