@@ -92,12 +92,10 @@ struct decode_ops {
     void (*record_free)(struct device *dev, struct recording *r);
 };
 
-/* The kind of packing with the fastest gemv, for a weight n_out x n_in with this share of zeros and
- * inputs of which act_sparsity are zero: by bytes read and time spent beside reading, measured on
- * an H100. At 7B's shapes in f16 columns pay with any zero inputs, non-zeros from 20 % of zero
- * weights on with dense inputs, from 25 % on with half of the inputs zero; weights of less than
- * about 10 M positions are not worth more than columns. */
-enum packed_kind packed_choose(double weight_zeros, double act_sparsity, enum dtype dtype,
-                               size_t n_out, size_t n_in);
+/* The kind of packing with the fastest gemv, for a weight with this share of zeros and inputs of
+ * which act_sparsity are zero: by bytes read and time spent beside reading, measured on an H100 at
+ * 7B's shapes. In f16 columns pay with any zero inputs, non-zeros from 20 % of zero weights on with
+ * dense inputs, from 26 % on with half of the inputs zero. */
+enum packed_kind packed_choose(double weight_zeros, double act_sparsity, enum dtype dtype);
 
 #endif

@@ -51,8 +51,7 @@ static void pack_layer(struct decoder *d, size_t i)
         zeros = dev->ops->count_zeros(dev, w);
         density = 1 - (double)zeros / (double)tensor_numel(w);
         if (d->o.kind[g] == PACKED_AUTO)
-            kind =
-                packed_choose(1 - density, 1 - kept_share(&l->rules[g]), w.dtype, w.rows, w.cols);
+            kind = packed_choose(1 - density, 1 - kept_share(&l->rules[g]), w.dtype);
         dev->ops->decode->pack(dev, &d->layers[i].w[g], w, kind);
         d->layers[i].w[g].n_nonzero = tensor_numel(w) - zeros;
     }
