@@ -225,6 +225,8 @@ refuses nm_and_act_order 2 "exclude each other" \
 	eval -t piqa --method duogpt --nm 2:4 --order act --calib self:2x32
 refuses sparsity_and_nm 2 "exclude each other" \
 	eval -t piqa --method magnitude --sparsity 0.5 --nm 2:4
+refuses nm_of_structured 2 "--nm does not apply to method sleb" \
+	eval -t piqa --method sleb --nm 2:4 --calib self:2x32
 refuses sparsity_of_dense 2 "--sparsity does not apply to method dense" eval -t piqa --sparsity 0.5
 refuses alpha_of_wanda 2 "--alpha does not apply to method wanda" \
 	eval -t piqa --method wanda --sparsity 0.5 --alpha 1
