@@ -12,6 +12,7 @@
 #include "harness/base/rng.h"
 
 #define C4_FILE "en/c4-train.00000-of-01024.json.gz"
+#define PATIENCE 100 /* draws of short documents before all are looked at, once, for a long one */
 
 /* The texts of the shard, one after another, each with its NUL. */
 struct texts {
@@ -75,30 +76,47 @@ static size_t draw_below(struct draws *d, size_t n)
     return d->python ? mt19937_below(&d->mt, (uint32_t)n) : pcg32_below(&d->pcg, (uint32_t)n);
 }
 
+/* BOS and the ids of text. */
+static int encode(const struct tokenizer *t, const char *text, struct ids *doc)
+{
+    doc->n = 0;
+    return tokenizer_add_bos(t, doc) ? -1 : tokenizer_encode(t, text, strlen(text), doc);
+}
+
+/* That a document has more than s ids, or error() with the most that one has. */
+static int find_long(const struct texts *texts, const struct tokenizer *t, size_t s,
+                     struct ids *doc)
+{
+    size_t most = 0;
+
+    for (size_t i = 0; i < texts->n; i++) {
+        if (encode(t, texts->all.data + texts->at[i], doc) != 0)
+            return -1;
+        if (doc->n > s)
+            return 0;
+        most = doc->n > most ? doc->n : most;
+    }
+    return error("c4: no document of %s has more than %zu ids; the longest has %zu", C4_FILE, s,
+                 most);
+}
+
 int c4_sample(const char *data_dir, const struct tokenizer *t, uint64_t seed, int python, size_t n,
               size_t s, int32_t *ids)
 {
     struct texts texts = {0};
     struct draws d = {.python = python};
     struct ids doc = {0};
-    size_t short_in_a_row = 0;
+    size_t n_short = 0, n_found = 0;
     int rc = texts_read(&texts, data_dir);
 
     mt19937_init(&d.mt, seed);
     pcg32_init(&d.pcg, seed, 0);
-    for (size_t i = 0; i < n && rc == 0;) {
-        const char *text = texts.all.data + texts.at[draw_below(&d, texts.n)];
-
-        doc.n = 0;
-        rc = tokenizer_add_bos(t, &doc);
-        if (rc == 0)
-            rc = tokenizer_encode(t, text, strlen(text), &doc);
-        if (rc == 0 && doc.n > s) {
-            memcpy(ids + i++ * s, doc.v + draw_below(&d, doc.n - s), s * sizeof(*ids));
-            short_in_a_row = 0;
-        } else if (rc == 0 && ++short_in_a_row > 50 * texts.n + 1000) {
-            rc = error("c4: no document of %s has more than %zu ids", C4_FILE, s);
-        }
+    while (n_found < n && rc == 0) {
+        rc = encode(t, texts.all.data + texts.at[draw_below(&d, texts.n)], &doc);
+        if (rc == 0 && doc.n > s)
+            memcpy(ids + n_found++ * s, doc.v + draw_below(&d, doc.n - s), s * sizeof(*ids));
+        else if (rc == 0 && n_found == 0 && ++n_short == PATIENCE)
+            rc = find_long(&texts, t, s, &doc);
     }
     ids_release(&doc);
     texts_release(&texts);

@@ -213,6 +213,28 @@ static void json_is_one_whole_value(void)
     json_refuses(deep, sizeof(deep), "bad JSON");
 }
 
+static void json_keys_are_unique(void)
+{
+    static const char fine[] =
+        "{\"a\": {\"a\": 1, \"A\": 1}, \"b\": [{\"a\": 1}, {\"a\": 1}], \"\": {}}";
+    static const char *const bad[] = {"{\"key\": 1, \"key\": 1}",
+                                      "{\"key\": 1, \"b\": 2, \"k\\u0065y\": null}",
+                                      "[1, [{\"a\": {\"key\": 1, \"x\": {}, \"key\": 2}}]]"};
+    struct buf large = {0};
+    cJSON *j = json_parse(fine, strlen(fine), "F");
+
+    CHECK(j != NULL);
+    cJSON_Delete(j);
+    for (int i = 0; i < 3; i++)
+        json_refuses(bad[i], strlen(bad[i]), "F: field 'key' is there twice");
+    json_refuses("{\"\": 1, \"\": 1}", 14, "F: field '' is there twice");
+    for (int i = 0; i < 1000; i++)
+        buf_addf(&large, "%c\"%d\": 0", i ? ',' : '{', i * 7919 % 1000);
+    buf_adds(&large, ",\"523\": 0}");
+    json_refuses(large.data, large.n, "F: field '523' is there twice");
+    buf_release(&large);
+}
+
 static void json_fields_are_typed(void)
 {
     const char *text = "{\"s\": \"x\", \"i\": 3, \"f\": 2.5, \"b\": true, \"n\": null, \"l\": [1], "
@@ -292,6 +314,7 @@ int main(void)
     RUN(folders_are_made);
     RUN(paths_are_joined);
     RUN(json_is_one_whole_value);
+    RUN(json_keys_are_unique);
     RUN(json_fields_are_typed);
     RUN(json_quotes);
     RUN(sha256_examples);

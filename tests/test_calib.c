@@ -273,6 +273,10 @@ static void c4_seeds(void)
     CHECK(memcmp(a, b, sizeof(a)) != 0);
     CHECK(c4_sample(data, t, 1, 1, 4, 64, python) == 0);
     CHECK(memcmp(a, python, sizeof(a)) != 0);
+    for (int p = 0; p < 2; p++) { /* would otherwise draw for ever */
+        CHECK(c4_sample(data, t, 1, p, 1, 1 << 20, a) == -1);
+        CHECK(strstr(error_last(), "has more than 1048576 ids; the longest has ") != NULL);
+    }
     CHECK(c4_joined(data, t, 1 << 20, 2048, a) == -1);
     CHECK(strstr(error_last(), "are needed") != NULL);
     CHECK(c4_sample("/no/such/folder", t, 1, 0, 4, 64, a) == -1);

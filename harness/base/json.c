@@ -2,11 +2,46 @@
 #include "harness/base/json.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "harness/base/buf.h"
 #include "harness/base/error.h"
 #include "harness/base/file.h"
+
+static int by_key(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* A key that obj has twice, or NULL. By sorting: a vocabulary has 10^5 keys. */
+static const char *key_twice(const cJSON *obj)
+{
+    size_t n = 0;
+    const char **keys = xmalloc((size_t)cJSON_GetArraySize(obj) * sizeof(*keys)), *twice = NULL;
+
+    for (const cJSON *v = obj->child; v; v = v->next)
+        keys[n++] = v->string;
+    qsort(keys, n, sizeof(*keys), by_key);
+    for (size_t i = 1; i < n && !twice; i++)
+        if (strcmp(keys[i - 1], keys[i]) == 0)
+            twice = keys[i];
+    free(keys);
+    return twice;
+}
+
+/* As deep as cJSON lets values nest. */
+static int check_keys(const cJSON *v, const char *where)
+{
+    const char *twice = cJSON_IsObject(v) ? key_twice(v) : NULL;
+
+    if (twice)
+        return error("%s: field '%s' is there twice", where, twice);
+    for (v = v->child; v; v = v->next)
+        if (v->child && check_keys(v, where) != 0)
+            return -1;
+    return 0;
+}
 
 cJSON *json_parse(const char *text, size_t nbytes, const char *where)
 {
@@ -23,6 +58,10 @@ cJSON *json_parse(const char *text, size_t nbytes, const char *where)
         end++;
     if (end < stop) {
         error("%s: bad JSON: something follows the value at byte %zu", where, (size_t)(end - text));
+        cJSON_Delete(v);
+        return NULL;
+    }
+    if (check_keys(v, where) != 0) {
         cJSON_Delete(v);
         return NULL;
     }

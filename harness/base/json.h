@@ -8,7 +8,8 @@
 
 /* `where` below is how the message begins, e.g. "piqa/valid.jsonl line 12" or a path. */
 
-/* Parses exactly nbytes of text (one value, then only white space). NULL after error(). */
+/* Parses exactly nbytes of text (one value, then only white space). A key that is twice in an object
+ * is an error: readers differ in which of its values counts. NULL after error(). */
 cJSON *json_parse(const char *text, size_t nbytes, const char *where);
 
 /* Reads and parses a file. NULL after error(). */
