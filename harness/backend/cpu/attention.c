@@ -42,7 +42,7 @@ void cpu_kv_write(struct device *dev, struct kv_layer kv, struct tensor qkv,
 
     if (d > MAX_D)
         die("head size %zu is larger than the CPU backend's %d", d, MAX_D);
-#pragma omp parallel for num_threads(cpu_threads(dev))
+#pragma omp parallel for num_threads(cpu_team(dev, b->n_copies))
     for (size_t i = 0; i < b->n_copies; i++) {
         size_t row = (size_t)b->copy_row[i];
         const float *k = (const float *)qkv.data + row * qkv.cols + shape.n_heads * d;
@@ -276,12 +276,12 @@ void cpu_attention(struct device *dev, struct tensor out, struct tensor qkv, str
                    struct attention_shape shape, struct tensor cos_sin,
                    const struct batch_layout *b, const struct act_rule *rule)
 {
-    size_t n_work;
+    size_t n_work, products = b->n_rows * b->max_positions * shape.n_heads * shape.head_dim;
     struct work *work = list_work(b, &n_work);
 
     if (shape.head_dim > MAX_D)
         die("head size %zu is larger than the CPU backend's %d", shape.head_dim, MAX_D);
-#pragma omp parallel num_threads(cpu_threads(dev))
+#pragma omp parallel num_threads(cpu_team(dev, products >> 14))
     {
         struct tile_state *tiles = xalloc_aligned(BLOCK / TILE * sizeof(*tiles));
 
@@ -298,6 +298,5 @@ void cpu_attention(struct device *dev, struct tensor out, struct tensor qkv, str
         free(tiles);
     }
     free(work);
-    if (rule && rule->kind != ACT_DENSE)
-        cpu_sparsify(dev, out, out, rule);
+    cpu_sparsify(dev, out, out, rule);
 }

@@ -21,6 +21,14 @@ static inline int cpu_threads(const struct device *dev)
     return ((const struct cpu_device *)dev)->n_threads;
 }
 
+/* Threads for so many pieces of work that are worth one each: the rows of one token are not. */
+static inline int cpu_team(const struct device *dev, size_t n_pieces)
+{
+    size_t n = (size_t)cpu_threads(dev);
+
+    return (int)(n_pieces == 0 ? 1 : n_pieces < n ? n_pieces : n);
+}
+
 /* One file each; contracts in backend.h. */
 void cpu_fill(struct device *, struct tensor, float);
 void cpu_fill_normal(struct device *, struct tensor, float, uint64_t, uint64_t);

@@ -22,7 +22,7 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define ROWS 8
 #define COLUMNS 4
-#define FEW (1 << 18) /* elements of w below which starting threads costs more than it gains */
+#define PIECE (1 << 17) /* elements of w that are worth starting a thread for */
 
 /* ---- rows */
 
@@ -203,7 +203,7 @@ static void gemv_blocks(float *out, const float *x, const struct packed *w, int 
 void cpu_gemv(struct device *dev, struct tensor out, struct tensor x, const struct packed *w,
               int accumulate)
 {
-    int n_threads = w->n_out * w->n_in < FEW ? 1 : cpu_threads(dev);
+    int n_threads = cpu_team(dev, w->n_out * w->n_in / PIECE);
 
     if (w->kind == PACKED_ROWS)
         gemv_rows(out.data, x.data, w, accumulate, n_threads);

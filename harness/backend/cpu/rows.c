@@ -124,9 +124,8 @@ void cpu_rmsnorm(struct device *dev, struct tensor out, struct tensor x, struct 
 {
     size_t n = x.cols;
     const float *w = weight.data;
-    uint64_t zeros = 0;
 
-#pragma omp parallel for num_threads(cpu_threads(dev)) reduction(+ : zeros)
+#pragma omp parallel for num_threads(cpu_team(dev, out.rows))
     for (size_t r = 0; r < x.rows; r++) {
         const float *xr = (const float *)x.data + r * n;
         float *o = (float *)out.data + r * n;
@@ -134,9 +133,8 @@ void cpu_rmsnorm(struct device *dev, struct tensor out, struct tensor x, struct 
 
         for (size_t j = 0; j < n; j++)
             o[j] = xr[j] * scale * w[j];
-        cpu_apply_rule(o, n, rule, &zeros);
     }
-    cpu_count(rule, zeros);
+    cpu_sparsify(dev, out, out, rule);
 }
 
 /* out may overlap nothing; n need not be a multiple of 8. */
@@ -164,17 +162,15 @@ void cpu_silu_mul(struct device *dev, struct tensor out, struct tensor gate_up,
                   const struct act_rule *rule)
 {
     size_t m = out.cols;
-    uint64_t zeros = 0;
 
-#pragma omp parallel for num_threads(cpu_threads(dev)) reduction(+ : zeros)
+#pragma omp parallel for num_threads(cpu_team(dev, out.rows))
     for (size_t r = 0; r < out.rows; r++) {
         const float *g = (const float *)gate_up.data + r * 2 * m;
         float *o = (float *)out.data + r * m;
 
         silu_mul_row(o, g, g + m, m);
-        cpu_apply_rule(o, m, rule, &zeros);
     }
-    cpu_count(rule, zeros);
+    cpu_sparsify(dev, out, out, rule);
 }
 
 void cpu_linear_silu_mul(struct device *dev, struct tensor out, struct tensor gate_up,
@@ -190,7 +186,9 @@ void cpu_sparsify(struct device *dev, struct tensor out, struct tensor x,
     size_t n = x.cols;
     uint64_t zeros = 0;
 
-#pragma omp parallel for num_threads(cpu_threads(dev)) reduction(+ : zeros)
+    if (out.data == x.data && (!rule || rule->kind == ACT_DENSE))
+        return;
+#pragma omp parallel for num_threads(cpu_team(dev, x.rows)) reduction(+ : zeros)
     for (size_t r = 0; r < x.rows; r++) {
         float *o = (float *)out.data + r * n;
 
