@@ -2,7 +2,8 @@
  * the weights: each is read once. A processor that reads one run of memory does not use all of its
  * memory's rate, so several runs are read side by side: ROWS rows, or COLUMNS columns from
  * different parts of the matrix. A row's bits depend on its weights and on x alone: its products
- * are added in one order wherever blocks begin.
+ * are added in one order wherever blocks begin, COLUMNS of them before they meet the sum, which
+ * halves the worst error.
  *
  * 4096 x 4096 on one core of a Zen 3 (32 KiB + 512 KiB of cache), A/B: per cent of zeros in weights
  * / input, times the speed of dense rows (about 20 GB/s; in the thread's own time, the best of 20):
@@ -108,11 +109,11 @@ ALWAYS_INLINE void add_columns(float *sum, const struct packed *w, size_t b, con
         ask_for(packed_column(w, b, at[1].column));
     }
     for (size_t r = 0; r < rows; r += 8) {
-        v8f s = v8_load(sum + r);
+        v8f s = {0};
 
         for (int i = 0; i < n; i++)
             s += v8_set(a[(size_t)i * apart].x) * v8_load(v[i] + r);
-        v8_store(sum + r, s);
+        v8_store(sum + r, v8_load(sum + r) + s);
     }
 }
 
@@ -148,7 +149,7 @@ ALWAYS_INLINE void add_nonzeros(float *sum, const struct packed *w, size_t b,
         ask_for(column_values(w, b, packed_entry(w, b, at[1].column)));
     }
     for (size_t g = 0; g < groups; g++) {
-        v8f s = v8_load(sum + 8 * g);
+        v8f s = {0};
 
         for (int i = 0; i < n; i++) {
             uint8_t m = bits[i][g];
@@ -157,7 +158,7 @@ ALWAYS_INLINE void add_nonzeros(float *sum, const struct packed *w, size_t b,
             v[i] += __builtin_popcount(m);
             s += v8_set(a[(size_t)i * apart].x) * (v8f)((v8i)spread & (lanes[m] >> 31));
         }
-        v8_store(sum + 8 * g, s);
+        v8_store(sum + 8 * g, v8_load(sum + 8 * g) + s);
     }
 }
 
