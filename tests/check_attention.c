@@ -60,7 +60,7 @@ static void test_attention(void)
 }
 
 /* Keys turned by kv_write and queries by attention: not a bit differs from rows that were turned in
- * float32 and rounded before. */
+ * float32 and rounded before. On the host the compiler chooses which product is fused. */
 static void turning_case(enum dtype t, struct attention_shape sh)
 {
     struct packed_batch b = packed_make(dev, &rng, mixed, n_mixed());
@@ -72,8 +72,9 @@ static void turning_case(enum dtype t, struct attention_shape sh)
     got = run_attention(dev, &b, t, sh, cs, qkv, NULL);
     turn_rows(&b, t, sh, cs, qkv);
     want = run_attention(dev, &b, t, sh, NULL, qkv, NULL);
-    EXPECT(same_bits(got, want, b.b.n_rows * w * sizeof(*got)), "%s, %zu/%zu heads of %zu: %g",
-           dtype_name(t), sh.n_heads, sh.n_kv_heads, sh.head_dim,
+    EXPECT(dev->ops->is_host ? misfit(got, want, b.b.n_rows * w, 0, 1e-5) <= 1
+                             : same_bits(got, want, b.b.n_rows * w * sizeof(*got)),
+           "%s, %zu/%zu heads of %zu: %g", dtype_name(t), sh.n_heads, sh.n_kv_heads, sh.head_dim,
            misfit(got, want, b.b.n_rows * w, 0, 1e-3));
     free(qkv);
     free(cs);

@@ -295,7 +295,7 @@ static void bench_pass(size_t rows)
 {
     struct pass p = {.shape = {NH, NH, D}};
     struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5};
-    struct segment seg[8];
+    struct segment seg[8] = {{0}};
     double flops = 2.0 * (double)rows *
                    (32.0 * (4.0 * H * H + 3.0 * H * M) + (double)H * V + 32.0 * SEQ * H),
            s;
