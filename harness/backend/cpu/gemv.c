@@ -6,14 +6,13 @@
  * halves the worst error.
  *
  * 4096 x 4096 on one core of a Zen 3 (32 KiB + 512 KiB of cache), A/B: per cent of zeros in weights
- * / input, times the speed of dense rows (about 20 GB/s; in the thread's own time, the best of 20):
- * columns 0/0 1.03, 0/50 1.9; non-zeros 0/0 0.9, 50/0 1.2, 50/50 1.6, 60/60 2.0. From the caches
- * only instructions count, about 1.5 an element of the matrix: non-zeros 50/0 0.45, 50/50 0.8. What
- * lost (columns 0/50, non-zeros 50/50, 60/60): blocks of 256 rows, whose runs are too short (1.2,
- * 1.1, 1.4); 1024 rows (1.7, 1.4, 1.7); neighbouring columns together, one run at 13 GB/s
- * (1.0, 1.0, 1.5); 8 columns, short of registers (1.2, 1.0, 1.3); asking ahead for all of a column
- * instead of its first 128 bytes (50/0 loses a fifth); 4 rows with two sums each (dense a twentieth
- * slower). */
+ * / input, times the speed of dense rows, which are read at 20 - 22 GB/s: columns 0/0 1.0,
+ * 0/50 1.7; non-zeros 50/0 1.1, 50/50 1.5, 60/60 1.9. From the caches only instructions count,
+ * about 1.5 for an element of the matrix: non-zeros 50/0 0.5, 50/50 0.75. What lost (columns 0/50,
+ * non-zeros 50/50, 60/60): blocks of 256 rows, whose runs are too short (1.2, 1.1, 1.4);
+ * neighbouring columns together, one run at 13 GB/s (1.0, 1.0, 1.5); 8 columns, short of registers
+ * (1.2, 1.0, 1.3); asking ahead for all of a column instead of its first 128 bytes (50/0 loses a
+ * fifth); 4 rows with two sums each (dense a twentieth slower). */
 #include <stdlib.h>
 
 #include "harness/base/error.h"
