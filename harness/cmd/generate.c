@@ -115,6 +115,7 @@ static void generate(const struct run *r, struct generation *g)
     g->seconds = now() - start;
     print_whole(&text, 1);
     putchar('\n');
+    fflush(stdout); /* before what stderr says */
     buf_release(&text);
 }
 
