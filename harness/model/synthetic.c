@@ -21,31 +21,38 @@ static const struct {
 
 #define N_SHAPES (sizeof(shapes) / sizeof(shapes[0]))
 
-int synthetic_config(struct llama_config *c, const char *name)
+static int unknown(const char *name)
 {
     struct buf known = {0};
 
-    for (size_t i = 0; i < N_SHAPES; i++) {
-        if (strcmp(shapes[i].name, name) == 0) {
-            *c = (struct llama_config){.n_layers = shapes[i].n_layers,
-                                       .hidden = shapes[i].hidden,
-                                       .intermediate = shapes[i].intermediate,
-                                       .n_heads = shapes[i].n_heads,
-                                       .n_kv_heads = shapes[i].n_kv_heads,
-                                       .head_dim = shapes[i].hidden / shapes[i].n_heads,
-                                       .n_vocab = shapes[i].n_vocab,
-                                       .max_positions = shapes[i].max_positions,
-                                       .eps = 1e-5f,
-                                       .bos = -1,
-                                       .eos = -1};
-            c->rope.theta = shapes[i].theta;
-            return 0;
-        }
+    for (size_t i = 0; i < N_SHAPES; i++)
         buf_addf(&known, "%s%s", i ? ", " : "", shapes[i].name);
-    }
     error("no shape '%s'; known: %s", name, buf_str(&known));
     buf_release(&known);
     return -1;
+}
+
+int synthetic_config(struct llama_config *c, const char *name)
+{
+    size_t i = 0;
+
+    while (i < N_SHAPES && strcmp(shapes[i].name, name) != 0)
+        i++;
+    if (i == N_SHAPES)
+        return unknown(name);
+    *c = (struct llama_config){.n_layers = shapes[i].n_layers,
+                               .hidden = shapes[i].hidden,
+                               .intermediate = shapes[i].intermediate,
+                               .n_heads = shapes[i].n_heads,
+                               .n_kv_heads = shapes[i].n_kv_heads,
+                               .head_dim = shapes[i].hidden / shapes[i].n_heads,
+                               .n_vocab = shapes[i].n_vocab,
+                               .max_positions = shapes[i].max_positions,
+                               .eps = 1e-5f,
+                               .bos = -1,
+                               .eos = -1};
+    c->rope.theta = shapes[i].theta;
+    return 0;
 }
 
 uint64_t synthetic_stream(const char *tensor_name)
