@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "harness/base/buf.h"
 #include "harness/base/error.h"
 
 int parse_number(const char *name, const char *s, double min, double max, double *out)
@@ -60,4 +61,22 @@ int parse_nbytes(const char *name, const char *s, size_t *out)
             !__builtin_mul_overflow((size_t)v, units[i].nbytes, out))
             return 0;
     return error("%s: '%s' is not a size, such as 500MB, 5GB or 2GiB", name, s);
+}
+
+int parse_word(const char *name, const char *s, const char *const *known, int n, int *out)
+{
+    struct buf list = {0};
+    int rc;
+
+    for (int i = 0; i < n; i++) {
+        if (strcmp(known[i], s) == 0) {
+            buf_release(&list);
+            *out = i;
+            return 0;
+        }
+        buf_addf(&list, "%s%s", i ? ", " : "", known[i]);
+    }
+    rc = error("%s: '%s' is not known; known: %s", name, s, buf_str(&list));
+    buf_release(&list);
+    return rc;
 }

@@ -15,4 +15,7 @@ int parse_whole(const char *name, const char *s, double min, double max, uint64_
  * or B or nothing; case does not matter. */
 int parse_nbytes(const char *name, const char *s, size_t *out);
 
+/* The index of s among the n known words, in *out; or error() that lists them. */
+int parse_word(const char *name, const char *s, const char *const *known, int n, int *out);
+
 #endif

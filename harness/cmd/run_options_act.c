@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "harness/base/error.h"
+#include "harness/cmd/parse.h"
 #include "harness/cmd/run_options_table.h"
 
 int options_nm(struct run_options *o, const char *s)
@@ -16,30 +17,11 @@ int options_nm(struct run_options *o, const char *s)
     return 0;
 }
 
-/* The index of s among the n known words, in *out. */
-static int word(const char *option, const char *s, const char *const *known, int n, int *out)
-{
-    struct buf list = {0};
-    int rc;
-
-    for (int i = 0; i < n; i++) {
-        if (strcmp(known[i], s) == 0) {
-            buf_release(&list);
-            *out = i;
-            return 0;
-        }
-        buf_addf(&list, "%s%s", i ? ", " : "", known[i]);
-    }
-    rc = error("%s: '%s' is not known; known: %s", option, s, buf_str(&list));
-    buf_release(&list);
-    return rc;
-}
-
 int options_act_rule(struct run_options *o, const char *s)
 {
     static const char *const known[] = {"topk", "threshold", "wina"};
     static const enum act_kind kinds[] = {ACT_TOPK, ACT_THRESHOLD, ACT_WINA};
-    int i = 0, rc = word("--act-rule", s, known, 3, &i);
+    int i = 0, rc = parse_word("--act-rule", s, known, 3, &i);
 
     o->act_rule = kinds[i];
     return rc;
@@ -47,13 +29,13 @@ int options_act_rule(struct run_options *o, const char *s)
 
 int options_act_allocation(struct run_options *o, const char *s)
 {
-    return word("--act-allocation", s, (const char *const[]){"uniform", "greedy"}, 2,
+    return parse_word("--act-allocation", s, (const char *const[]){"uniform", "greedy"}, 2,
                 &o->act_greedy);
 }
 
 int options_act_part(struct run_options *o, const char *s)
 {
-    return word("--act-part", s, (const char *const[]){"all", "last-half"}, 2, &o->act_last_half);
+    return parse_word("--act-part", s, (const char *const[]){"all", "last-half"}, 2, &o->act_last_half);
 }
 
 int options_act_ratios(struct run_options *o, const char *s)

@@ -71,13 +71,10 @@ static int set_weights(struct run_options *o, const char *s)
 {
     static const char *const known[] = {
         [RESIDENCE_AUTO] = "auto", [RESIDENCE_DEVICE] = "device", [RESIDENCE_STREAM] = "stream"};
+    int i = 0, rc = parse_word("--weights", s, known, 3, &i);
 
-    for (int i = 0; i < 3; i++)
-        if (strcmp(known[i], s) == 0) {
-            o->residence = (enum residence)i;
-            return 0;
-        }
-    return error("--weights: '%s' is not known; known: auto, device, stream", s);
+    o->residence = (enum residence)i;
+    return rc;
 }
 
 static int add_task_named(struct run_options *o, const struct task *t)
@@ -244,12 +241,10 @@ static int set_backend(struct run_options *o, const char *s)
 static int set_dtype(struct run_options *o, const char *s)
 {
     static const char *const known[] = {"auto", "f32", "f16", "bf16"};
+    int unused;
 
     o->dtype = s;
-    for (int i = 0; i < 4; i++)
-        if (strcmp(known[i], s) == 0)
-            return 0;
-    return error("--dtype: '%s' is not known; known: auto, f32, f16, bf16", s);
+    return parse_word("--dtype", s, known, 4, &unused);
 }
 
 static int set_threads(struct run_options *o, const char *s)
@@ -306,18 +301,12 @@ static int set_format(struct run_options *o, const char *s)
 
 static int set_save_dtype(struct run_options *o, const char *s)
 {
-    static const char *const known[] = {
-        [DTYPE_F32] = "f32", [DTYPE_F16] = "f16", [DTYPE_BF16] = "bf16"};
+    static const char *const known[] = {"as-read", "f32", "f16", "bf16"};
+    static const int dtypes[] = {SAVE_AS_READ, DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    int i = 0, rc = parse_word("--save-dtype", s, known, 4, &i);
 
-    o->saving.dtype = SAVE_AS_READ;
-    if (strcmp(s, "as-read") == 0)
-        return 0;
-    for (int i = 0; i < 3; i++)
-        if (strcmp(known[i], s) == 0) {
-            o->saving.dtype = i;
-            return 0;
-        }
-    return error("--save-dtype: '%s' is not known; known: as-read, f32, f16, bf16", s);
+    o->saving.dtype = dtypes[i];
+    return rc;
 }
 
 static int set_save_format(struct run_options *o, const char *s)
@@ -338,13 +327,11 @@ static int set_shard_size(struct run_options *o, const char *s)
 static int add_what(struct run_options *o, const char *s)
 {
     static const char *const known[] = {"linears", "layer", "decode", "prefill", "windows"};
+    int i = 0, rc = parse_word("--what", s, known, 5, &i);
 
-    for (int i = 0; i < 5; i++)
-        if (strcmp(known[i], s) == 0) {
-            o->what |= 1u << i;
-            return 0;
-        }
-    return error("--what: '%s' is not known; known: linears, layer, decode, prefill, windows", s);
+    if (rc == 0)
+        o->what |= 1u << i;
+    return rc;
 }
 
 static int set_what(struct run_options *o, const char *s)
