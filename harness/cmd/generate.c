@@ -2,23 +2,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "harness/base/error.h"
+#include "harness/base/progress.h"
 #include "harness/base/text.h"
 #include "harness/cmd/cmd.h"
 #include "harness/cmd/run.h"
 #include "harness/model/decode.h"
 
 #define READ_EVERY 16 /* tokens between two looks at what a device has generated */
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Bytes of the longest part of b that ends with a whole code point; a byte that begins none counts
  * as one. */
@@ -94,15 +86,15 @@ static void generate(const struct run *r, struct generation *g)
     struct buf text = {0};
     size_t every = r->dev->ops->is_host ? 1 : READ_EVERY;
     int32_t ids[READ_EVERY];
-    double start = now();
+    double start = now_seconds();
     int ended = 0;
 
     decoder_prefill(&g->d, g->prompt.v, g->prompt.n);
     decoder_ids(&g->d, g->prompt.n - 1, 1, ids); /* waits */
-    g->prefill_seconds = now() - start;
+    g->prefill_seconds = now_seconds() - start;
     fputs(r->o.prompt_text, stdout);
     fflush(stdout);
-    start = now();
+    start = now_seconds();
     while (g->n_done < g->n_new && !ended) {
         size_t n = g->n_new - g->n_done < every ? g->n_new - g->n_done : every;
 
@@ -112,7 +104,7 @@ static void generate(const struct run *r, struct generation *g)
         ended = print_tokens(r, ids, n, &text);
         print_whole(&text, 0);
     }
-    g->seconds = now() - start;
+    g->seconds = now_seconds() - start;
     print_whole(&text, 1);
     putchar('\n');
     fflush(stdout); /* before what stderr says */

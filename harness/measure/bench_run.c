@@ -4,22 +4,14 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "harness/base/error.h"
+#include "harness/base/progress.h"
 
 #define WARM_UP 2         /* the first run may tune, the second fills caches */
 #define WARM_UP_SECONDS 1 /* then one is enough */
 #define CLOCKS_EVERY 0.05 /* seconds between two looks at the clocks */
 #define FLUSH_UNKNOWN ((size_t)64 << 20)
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- clocks */
 
@@ -36,7 +28,7 @@ static void look_at_clocks(struct clock_sums *c, struct device *dev)
     struct device_clocks k;
     double v[4];
 
-    if (!dev->ops->clocks || now() < c->next)
+    if (!dev->ops->clocks || now_seconds() < c->next)
         return;
     dev->ops->clocks(dev, &k);
     v[0] = k.compute_mhz;
@@ -50,7 +42,7 @@ static void look_at_clocks(struct clock_sums *c, struct device *dev)
         }
     c->known |= k.throttle_known;
     c->throttled |= k.throttled;
-    c->next = now() + CLOCKS_EVERY;
+    c->next = now_seconds() + CLOCKS_EVERY;
 }
 
 static struct device_clocks mean_clocks(const struct clock_sums *c)
@@ -113,7 +105,7 @@ void bench_run(struct bench_samples *out, struct device *dev, const struct bench
     *out = (struct bench_samples){.n_programs = n_programs};
     for (size_t p = 0; p < n_programs; p++)
         repeats[p] = warm_up(dev, &programs[p]);
-    for (begin = now(); out->why == BENCH_GO_ON;) {
+    for (begin = now_seconds(); out->why == BENCH_GO_ON;) {
         grow(out, &cap);
         for (size_t i = 0; i < n_programs; i++) {
             size_t p = out->n % 2 ? n_programs - 1 - i : i;
@@ -123,12 +115,12 @@ void bench_run(struct bench_samples *out, struct device *dev, const struct bench
         }
         look_at_clocks(&clocks, dev);
         out->n++;
-        elapsed = now() - begin;
+        elapsed = now_seconds() - begin;
         if (is_time_to_look(out->n, elapsed, limits))
             out->why = bench_should_stop((const double *const *)out->ns, n_programs, out->n,
                                          elapsed, limits);
     }
-    out->seconds = now() - begin;
+    out->seconds = now_seconds() - begin;
     out->clocks = mean_clocks(&clocks);
 }
 
