@@ -98,6 +98,15 @@ static inline float cpu_element(struct tensor t, size_t i)
     return t.dtype == DTYPE_F16 ? f16_to_f32(h) : bf16_to_f32(h);
 }
 
+/* Element i of t = v, rounded to t's type; t is in the backend's memory, so aligned. */
+static inline void cpu_store(struct tensor t, size_t i, float v)
+{
+    if (t.dtype == DTYPE_F32)
+        ((float *)t.data)[i] = v;
+    else
+        ((uint16_t *)t.data)[i] = t.dtype == DTYPE_F16 ? f32_to_f16(v) : f32_to_bf16(v);
+}
+
 /* C (m x n, row stride ldc) = alpha A op(B) + beta C on one thread. */
 void cpu_sgemm(int a_transposed, int b_transposed, size_t m, size_t n, size_t k, float alpha,
                const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,

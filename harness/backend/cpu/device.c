@@ -92,20 +92,11 @@ static void cpu_zero(struct device *dev, void *dst, size_t nbytes)
     memset(dst, 0, nbytes);
 }
 
-/* By memcpy: a tensor in a file need not be aligned. */
-static void store(void *p, enum dtype t, size_t i, float v)
-{
-    if (t == DTYPE_F32)
-        ((float *)p)[i] = v;
-    else
-        ((uint16_t *)p)[i] = t == DTYPE_F16 ? f32_to_f16(v) : f32_to_bf16(v);
-}
-
 static void cpu_convert(struct device *dev, struct tensor dst, struct tensor src)
 {
 #pragma omp parallel for num_threads(cpu_threads(dev))
     for (size_t i = 0; i < tensor_numel(dst); i++)
-        store(dst.data, dst.dtype, i, cpu_element(src, i));
+        cpu_store(dst, i, cpu_element(src, i));
 }
 
 /* Streaming: the host copies to itself, at once. */

@@ -3,20 +3,11 @@
 
 #include "harness/base/rng.h"
 
-/* t is aligned: memory of the backend. */
-static void store(struct tensor t, size_t i, float v)
-{
-    if (t.dtype == DTYPE_F32)
-        ((float *)t.data)[i] = v;
-    else
-        ((uint16_t *)t.data)[i] = t.dtype == DTYPE_F16 ? f32_to_f16(v) : f32_to_bf16(v);
-}
-
 void cpu_fill(struct device *dev, struct tensor t, float value)
 {
     (void)dev;
     for (size_t i = 0; i < tensor_numel(t); i++)
-        store(t, i, value);
+        cpu_store(t, i, value);
 }
 
 /* Sum of 2 b - 255 over the four bytes of r. */
@@ -38,6 +29,6 @@ void cpu_fill_normal(struct device *dev, struct tensor t, float stddev, uint64_t
         uint32_t r = pcg32_next(&g);
 
         sum += centred_bytes(r & 0xffffff) + 255; /* three bytes: the fourth is 0 */
-        store(t, i, (float)sum * unit);
+        cpu_store(t, i, (float)sum * unit);
     }
 }
