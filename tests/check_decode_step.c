@@ -2,23 +2,6 @@
  * and the recording of operations. */
 #include "tests/check_kernels.h"
 
-static uint64_t *counter(void)
-{
-    uint64_t *n = dev->ops->alloc(dev, sizeof(*n));
-
-    dev->ops->zero(dev, n, sizeof(*n));
-    return n;
-}
-
-static uint64_t counted(uint64_t *n)
-{
-    uint64_t host;
-
-    dev->ops->download(dev, &host, n, sizeof(host));
-    dev->ops->free(dev, n);
-    return host;
-}
-
 /* sparse is the rule applied to dense, to the bit; zeros were counted. Takes over both. */
 static void expect_rule(float *sparse, float *dense, size_t n, const struct act_rule *rule,
                         const char *what, enum dtype t)

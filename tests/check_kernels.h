@@ -30,6 +30,24 @@ void bench(void);
     for (enum dtype t = DTYPE_F32; t <= DTYPE_BF16; t++)                                           \
         if (checked_dtypes >> t & 1)
 
+/* A device counter of zeros, 0; and what it counted, after which it is gone. */
+static UNUSED uint64_t *counter(void)
+{
+    uint64_t *n = dev->ops->alloc(dev, sizeof(*n));
+
+    dev->ops->zero(dev, n, sizeof(*n));
+    return n;
+}
+
+static UNUSED uint64_t counted(uint64_t *n)
+{
+    uint64_t host;
+
+    dev->ops->download(dev, &host, n, sizeof(host));
+    dev->ops->free(dev, n);
+    return host;
+}
+
 /* Largest relative error of rounding to t, and the size below which it grows (subnormals). */
 static UNUSED double rounding(enum dtype t)
 {

@@ -1,23 +1,6 @@
 /* Kernel checker: conversion, gathers, rows and their rules. */
 #include "tests/check_kernels.h"
 
-static uint64_t *counter(void)
-{
-    uint64_t *n = dev->ops->alloc(dev, sizeof(*n));
-
-    dev->ops->zero(dev, n, sizeof(*n));
-    return n;
-}
-
-static uint64_t counted(uint64_t *n)
-{
-    uint64_t host;
-
-    dev->ops->download(dev, &host, n, sizeof(host));
-    dev->ops->free(dev, n);
-    return host;
-}
-
 /* ---- constant and random content: the host's, to the bit */
 
 static void test_fill(void)

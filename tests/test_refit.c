@@ -1,4 +1,4 @@
-/* duogpt+ against the exact least-squares solution of every row, by elimination in double. */
+/* duogpt+ against the exact least-squares solution of every row, by the inverse in double. */
 #include "tests/prune_case.h"
 
 static struct device *dev;
@@ -15,39 +15,6 @@ static struct prune_options recipe(double sparsity, size_t steps)
                                   .order_act = 1,
                                   .lazy_exact = 1,
                                   .block = 16};
-}
-
-/* Solves a x = b (m x m, destroyed) by elimination with pivots; x to b. */
-static void eliminate(double *a, double *b, size_t m)
-{
-    for (size_t i = 0; i < m; i++) {
-        size_t best = i;
-
-        for (size_t r = i + 1; r < m; r++)
-            if (fabs(a[r * m + i]) > fabs(a[best * m + i]))
-                best = r;
-        for (size_t j = 0; j < m; j++) {
-            double t = a[i * m + j];
-
-            a[i * m + j] = a[best * m + j];
-            a[best * m + j] = t;
-        }
-        double t = b[i];
-        b[i] = b[best];
-        b[best] = t;
-        for (size_t r = i + 1; r < m; r++) {
-            double f = a[r * m + i] / a[i * m + i];
-
-            for (size_t j = i; j < m; j++)
-                a[r * m + j] -= f * a[i * m + j];
-            b[r] -= f * b[i];
-        }
-    }
-    for (size_t i = m; i-- > 0;) {
-        for (size_t j = i + 1; j < m; j++)
-            b[i] -= a[i * m + j] * b[j];
-        b[i] /= a[i * m + i];
-    }
 }
 
 /* H + damp mean(diag H) I and the target matrix, as means over tokens, in double. */
@@ -72,7 +39,7 @@ static void exact_row(const struct prune_case *c, const double *h, const double 
                       const float *mask, double *out)
 {
     size_t *at = xmalloc(c->k * sizeof(*at)), m = 0;
-    double *a, *b;
+    double *a, *b, *inverse;
 
     for (size_t j = 0; j < c->k; j++)
         if (mask[j] != 0)
@@ -85,10 +52,13 @@ static void exact_row(const struct prune_case *c, const double *h, const double 
         for (size_t p = 0; p < c->k; p++)
             b[i] += c->w[row * c->k + p] * target[p * c->k + at[i]];
     }
-    eliminate(a, b, m);
+    inverse = xmalloc((m * m + 1) * sizeof(*inverse));
+    invert(inverse, a, m);
     memset(out, 0, c->k * sizeof(*out));
     for (size_t i = 0; i < m; i++)
-        out[at[i]] = b[i];
+        for (size_t j = 0; j < m; j++)
+            out[at[i]] += inverse[i * m + j] * b[j];
+    free(inverse);
     free(at);
     free(a);
     free(b);
