@@ -13,6 +13,7 @@
 #include "harness/cmd/cmd.h"
 #include "harness/measure/divergence.h"
 #include "harness/measure/paired.h"
+#include "harness/measure/record_read.h"
 #include "harness/measure/samples.h"
 #include "harness/measure/stats.h"
 
@@ -246,22 +247,24 @@ static int eval(const char *args)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static void read_out(struct records *rs)
+static void read_out(struct record_list *rs)
 {
     char path[4096];
 
-    *rs = (struct records){0};
+    *rs = (struct record_list){0};
     snprintf(path, sizeof(path), "%s/out.jsonl", dir);
-    CHECK(records_read(rs, path) == 0);
+    CHECK(record_list_read(rs, path) == 0);
 }
 
-static const struct record *find(const struct records *rs, const char *method, const char *metric)
+static const struct record *find(const struct record_list *rs, const char *method,
+                                 const char *metric)
 {
     static const struct record none;
 
     for (size_t i = 0; i < rs->n; i++)
-        if (strcmp(rs->items[i].method, method) == 0 && strcmp(rs->items[i].metric, metric) == 0)
-            return &rs->items[i];
+        if (strcmp(rs->items[i].rec.method, method) == 0 &&
+            strcmp(rs->items[i].rec.metric, metric) == 0)
+            return &rs->items[i].rec;
     printf("# no record of %s %s\n", method, metric);
     test_bad = 1;
     return &none;
@@ -309,7 +312,7 @@ static void check_against_samples(const struct record *dense, const struct recor
 
 static void test_eval(void)
 {
-    struct records rs, again;
+    struct record_list rs, again;
     const struct record *ppl, *kl, *top;
     char args[4096];
 
@@ -332,12 +335,12 @@ static void test_eval(void)
     read_out(&again);
     CHECK(again.n == rs.n);
     for (size_t i = 0; i < rs.n && i < again.n; i++) {
-        CHECK(again.items[i].value == rs.items[i].value && again.items[i].seconds == 0);
-        CHECK_STR(again.items[i].run_id, rs.items[i].run_id);
-        CHECK(again.items[i].diff == rs.items[i].diff || isnan(rs.items[i].diff));
+        CHECK(again.items[i].rec.value == rs.items[i].rec.value && again.items[i].rec.seconds == 0);
+        CHECK_STR(again.items[i].rec.run_id, rs.items[i].rec.run_id);
+        CHECK(again.items[i].rec.diff == rs.items[i].rec.diff || isnan(rs.items[i].rec.diff));
     }
-    records_release(&rs);
-    records_release(&again);
+    record_list_release(&rs);
+    record_list_release(&again);
 }
 
 static void test_eval_usage(void)

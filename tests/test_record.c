@@ -11,6 +11,7 @@
 #include "harness/measure/output.h"
 #include "harness/measure/pyjson.h"
 #include "harness/measure/record.h"
+#include "harness/measure/record_read.h"
 
 static void fill(struct record *r, const char *method, double sparsity, const char *task,
                  const char *metric, double value, double se)
@@ -504,7 +505,8 @@ static void test_json_against_dense(void)
 static void test_jsonl_file(void)
 {
     char path[] = "/tmp/duo-test-record-XXXXXX";
-    struct records rs = {0}, back = {0};
+    struct records rs = {0}, again = {0};
+    struct record_list back = {0};
     struct buf a = {0}, b = {0};
     enum output_format format;
     int fd = mkstemp(path);
@@ -514,15 +516,18 @@ static void test_jsonl_file(void)
     CHECK(output_format_parse("xml", &format) == -1 && strstr(error_last(), "md csv json jsonl"));
     add_cell(&rs, "wanda", 0.5, 0);
     CHECK(output_write(&rs, format, path) == 0);
-    CHECK(records_read(&back, path) == 0 && back.n == rs.n);
-    CHECK(output_render(&rs, format, &a) == 0 && output_render(&back, format, &b) == 0);
+    CHECK(record_list_read(&back, path) == 0 && back.n == rs.n);
+    for (size_t i = 0; i < back.n; i++)
+        CHECK(records_add(&again, &back.items[i].rec) == 0);
+    CHECK(output_render(&rs, format, &a) == 0 && output_render(&again, format, &b) == 0);
     CHECK_STR(b.data, a.data);
     CHECK(output_write(&rs, format, "/nonexistent/x") == -1);
     unlink(path);
     buf_release(&a);
     buf_release(&b);
     records_release(&rs);
-    records_release(&back);
+    records_release(&again);
+    record_list_release(&back);
 }
 
 int main(void)

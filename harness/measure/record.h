@@ -134,7 +134,8 @@ int record_check(const struct record *r, const char *where);
 int record_to_json(const struct record *r, struct buf *out);
 
 /* Strict: an unknown or repeated field, a wrong type, or a run_id that does not fit the identity is
- * error() beginning with `where`. A missing field is unknown. Initialises *out in every case. */
+ * error() beginning with `where`. A missing field is unknown. Initialises *out in every case. Files
+ * are read by record_read.h. */
 int record_from_json(const char *text, size_t nbytes, const char *where, struct record *out);
 
 struct records {
@@ -145,8 +146,6 @@ struct records {
 /* Moves *r to the end of the list (r is left empty), with its run_id. 0, or error() as
  * record_check(), in which case r is untouched. */
 int records_add(struct records *rs, struct record *r);
-/* Appends every line of a JSON-lines file. 0 or error() with the line's number. */
-int records_read(struct records *rs, const char *path);
 void records_release(struct records *rs);
 
 #endif

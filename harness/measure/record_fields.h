@@ -2,6 +2,8 @@
 #ifndef DUO_MEASURE_RECORD_FIELDS_H
 #define DUO_MEASURE_RECORD_FIELDS_H
 
+#include <cjson/cJSON.h>
+
 #include "harness/measure/record.h"
 
 enum field_kind {
@@ -33,6 +35,9 @@ struct record_field {
 /* In the order in which they are written. */
 extern const struct record_field record_fields[];
 
+/* By its name in files, or NULL. */
+const struct record_field *record_field_find(const char *name);
+
 /* The member itself; the kind says its type. */
 const char *field_string(const struct record *r, const struct record_field *f);
 double field_number(const struct record *r, const struct record_field *f);
@@ -43,5 +48,8 @@ void field_add_line(struct buf *b, const struct record *r, const struct record_f
 
 /* Appends its value as JSON; null for an unknown one. */
 void field_add_json(struct buf *b, const struct record *r, const struct record_field *f);
+
+/* record_from_json() of a parsed object. id_unsure: run_id is taken as it is. */
+int record_from_object(const cJSON *obj, const char *where, int id_unsure, struct record *out);
 
 #endif

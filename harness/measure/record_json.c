@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "harness/base/error.h"
-#include "harness/base/file.h"
 #include "harness/base/json.h"
 #include "harness/measure/pyjson.h"
 #include "harness/measure/record_fields.h"
@@ -84,10 +83,10 @@ static int read_field(struct record *r, const struct record_field *f, const cJSO
 {
     void *member = (char *)r + f->offset;
 
-    if (f->kind == FIELD_STRINGS || f->kind == FIELD_NUMBERS)
-        return read_list(r, f, v, where);
     if (cJSON_IsNull(v))
         return 0;
+    if (f->kind == FIELD_STRINGS || f->kind == FIELD_NUMBERS)
+        return read_list(r, f, v, where);
     if (f->kind == FIELD_STRING) {
         if (!cJSON_IsString(v))
             return error("%s: field '%s' is not a string", where, f->name);
@@ -104,7 +103,7 @@ static int read_field(struct record *r, const struct record_field *f, const cJSO
     return 0;
 }
 
-static const struct record_field *find_field(const char *name)
+const struct record_field *record_field_find(const char *name)
 {
     for (const struct record_field *f = record_fields; f->name; f++)
         if (strcmp(f->name, name) == 0)
@@ -112,14 +111,15 @@ static const struct record_field *find_field(const char *name)
     return NULL;
 }
 
-static int read_object(struct record *r, const cJSON *obj, const char *where)
+int record_from_object(const cJSON *obj, const char *where, int id_unsure, struct record *r)
 {
     char id[17];
 
+    record_init(r);
     if (!cJSON_IsObject(obj))
         return error("%s: not an object", where);
     for (const cJSON *v = obj->child; v; v = v->next) {
-        const struct record_field *f = find_field(v->string);
+        const struct record_field *f = record_field_find(v->string);
 
         if (!f)
             return error("%s: unknown field '%s'", where, v->string);
@@ -131,7 +131,7 @@ static int read_object(struct record *r, const cJSON *obj, const char *where)
     if (record_check(r, where) != 0)
         return -1;
     record_id(r, id);
-    if (r->run_id && strcmp(r->run_id, id) != 0)
+    if (r->run_id && !id_unsure && strcmp(r->run_id, id) != 0)
         return error("%s: run_id is %s but the fields give %s: the record was changed", where,
                      r->run_id, id);
     return 0;
@@ -144,33 +144,7 @@ int record_from_json(const char *text, size_t nbytes, const char *where, struct 
 
     record_init(out);
     if (obj)
-        rc = read_object(out, obj, where);
+        rc = record_from_object(obj, where, 0, out);
     cJSON_Delete(obj);
-    return rc;
-}
-
-int records_read(struct records *rs, const char *path)
-{
-    struct buf text = {0}, where = {0};
-    struct record r;
-    size_t line = 0;
-    int rc = file_read(path, &text);
-
-    for (const char *p = buf_str(&text), *end = p + text.n; rc == 0 && p < end; line++) {
-        const char *stop = memchr(p, '\n', (size_t)(end - p));
-
-        stop = stop ? stop : end;
-        where.n = 0;
-        buf_addf(&where, "%s line %zu", path, line + 1);
-        if (stop > p) {
-            rc = record_from_json(p, (size_t)(stop - p), where.data, &r);
-            if (rc == 0)
-                rc = records_add(rs, &r);
-            record_release(&r);
-        }
-        p = stop + 1;
-    }
-    buf_release(&where);
-    buf_release(&text);
     return rc;
 }
