@@ -1,12 +1,15 @@
 # duo: make [all|demo|test|clean]   CONFIG=release|asan|tsan   WERROR=1   ARCH=native
 #      CUDA=1 adds the GPU backend (toolkit 12.4 or newer), for CUDA_ARCH="80 86 89 90" unless chosen;
+#      MPI=1 runs as several processes under mpirun or srun (OpenMPI)
 #      make check-kernels [CUDA=1] [BENCH=1]: the GPU's operations against the CPU's
 # Sources are found by wildcard: a new file needs no line here.
 CONFIG ?= release
 ARCH   ?= native
 CC     ?= cc
 CXX    ?= c++
-B      := build/$(CONFIG)$(if $(CUDA),-cuda)
+# Objects in O, what is linked of them in B: with MPI=1 only the seam of processes is another.
+O      := build/$(CONFIG)$(if $(CUDA),-cuda)
+B      := $O$(if $(MPI),-mpi)
 
 PACKAGES := openblas libcjson sentencepiece libpcre2-8 libzip zlib libcurl libcrypto sqlite3
 OPT.release := -O3
@@ -32,9 +35,24 @@ NVFLAGS   := -std=c++20 -O3 -g -I. $(foreach a,$(CUDA_ARCH:90=90a),-gencode arch
 WARN      += -DDUO_CUDA
 endif
 
+.DEFAULT_GOAL := all
+
+# The one table and the one file that see MPI.
+ifdef MPI
+PROCS    := $B/harness/base/procs.c.o $B/harness/base/procs_mpi.c.o
+MPI_LIBS  = $(shell pkg-config --libs ompi-c)
+$(PROCS): CFLAGS += -DDUO_MPI $(shell pkg-config --cflags ompi-c)
+$(PROCS): $B/%.c.o: %.c build/.setup-mpi
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -c -o $@ $<
+else
+PROCS    := $B/harness/base/procs.c.o
+endif
+
 SRC    := $(wildcard harness/base/*.c harness/backend/*.c harness/backend/cpu/*.c harness/model/*.c \
             harness/model/*.cc harness/measure/*.c harness/cmd/*.c tasks/*.c prune/*.c data/*.c)
-OBJ    := $(patsubst %,$B/%.o,$(filter-out harness/cmd/main.c,$(SRC)) $(CUSRC))
+OBJ    := $(patsubst %,$O/%.o,$(filter-out harness/cmd/main.c harness/base/procs%,$(SRC)) \
+            $(CUSRC)) $(PROCS)
 TESTS  := $(patsubst tests/%.c,$B/tests/%,$(wildcard tests/test_*.c))
 SHTESTS := $(wildcard tests/test_*.sh)
 
@@ -43,47 +61,53 @@ all: build/duo
 build/duo: $B/duo
 	@ln -sfn $(notdir $B)/duo $@
 
-$B/duo: $B/harness/cmd/main.c.o $B/libduo.a
-	$(CXX) $(OPT) -o $@ $^ $(LIBS) $(CUDA_LIBS)
+$B/duo: $O/harness/cmd/main.c.o $B/libduo.a
+	$(CXX) $(OPT) -o $@ $^ $(LIBS) $(CUDA_LIBS) $(MPI_LIBS)
 
 $B/libduo.a: $(OBJ)
+	@mkdir -p $(@D)
 	@rm -f $@
 	ar rcs $@ $^
 
-$B/tests/%: $B/tests/%.c.o $B/libduo.a
-	$(CXX) $(OPT) -o $@ $^ $(LIBS) $(CUDA_LIBS)
+$B/tests/%: $O/tests/%.c.o $B/libduo.a
+	@mkdir -p $(@D)
+	$(CXX) $(OPT) -o $@ $^ $(LIBS) $(CUDA_LIBS) $(MPI_LIBS)
 
-$B/%.c.o: %.c build/.setup
+$O/%.c.o: %.c build/.setup
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -c -o $@ $<
 
-$B/%.cc.o: %.cc build/.setup
+$O/%.cc.o: %.cc build/.setup
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) -c -o $@ $<
 
-$B/%.cu.o: %.cu
+$O/%.cu.o: %.cu
 	@mkdir -p $(@D)
 	$(NVCC) $(NVFLAGS) -c -o $@ $<
 
 # The revision is compiled into one file, again only when it changes.
 GIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
-$B/.git-rev: FORCE
+$O/.git-rev: FORCE
 	@mkdir -p $(@D)
 	@echo '$(GIT)' | cmp -s - $@ || echo '$(GIT)' >$@
-$B/harness/cmd/version.c.o: $B/.git-rev
-$B/harness/cmd/version.c.o: CFLAGS += -DDUO_GIT='"$(GIT)"'
+$O/harness/cmd/version.c.o: $O/.git-rev
+$O/harness/cmd/version.c.o: CFLAGS += -DDUO_GIT='"$(GIT)"'
 
 # Installs what is missing, once; again only when the list of packages changes.
 build/.setup: scripts/setup
 	@scripts/setup
 	@mkdir -p build && touch $@
 
+build/.setup-mpi: scripts/setup build/.setup
+	@scripts/setup mpi
+	@touch $@
+
 test: build/duo $(TESTS)
 	@scripts/check-layers
 	@DUO=$B/duo scripts/run-tests $(TESTS) $(SHTESTS)
 
 # Needs of the libraries OpenBLAS alone.
-KERNELS := $(patsubst %,$B/%.o,$(wildcard tests/check_*.c harness/backend/*.c harness/backend/cpu/*.c) \
+KERNELS := $(patsubst %,$O/%.o,$(wildcard tests/check_*.c harness/backend/*.c harness/backend/cpu/*.c) \
              harness/base/error.c harness/base/buf.c harness/base/rng.c $(CUSRC))
 $B/check_kernels: $(KERNELS)
 	$(CXX) $(OPT) -o $@ $^ $(shell pkg-config --libs openblas) -lm $(CUDA_LIBS)
@@ -104,4 +128,4 @@ clean:
 
 .SECONDARY:
 .PHONY: all test check-kernels demo bench clean FORCE
--include $(OBJ:.o=.d) $(wildcard $B/tests/*.d) $B/harness/cmd/main.c.d
+-include $(OBJ:.o=.d) $(wildcard $O/tests/*.d) $O/harness/cmd/main.c.d

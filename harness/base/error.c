@@ -9,6 +9,7 @@
 
 static _Thread_local char last[1024];
 static int silent_lines;
+static const char *label; /* of one process among several: only die() speaks, under this name */
 
 /* One call per line, so that lines of several threads do not mix; a progress line is wiped. */
 static void print_line(const char *prefix, const char *text)
@@ -16,7 +17,7 @@ static void print_line(const char *prefix, const char *text)
     const char *wipe = isatty(STDERR_FILENO) ? "\r\033[K" : "";
 
     if (!silent_lines)
-        fprintf(stderr, "%sduo: %s%s\n", wipe, prefix, text);
+        fprintf(stderr, "%sduo: %s%s%s\n", wipe, label ? label : "", prefix, text);
 }
 
 int error(const char *fmt, ...)
@@ -26,7 +27,8 @@ int error(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(last, sizeof(last), fmt, ap);
     va_end(ap);
-    print_line("", last);
+    if (!label)
+        print_line("", last);
     return -1;
 }
 
@@ -38,7 +40,8 @@ void warning(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    print_line("warning: ", text);
+    if (!label)
+        print_line("warning: ", text);
 }
 
 void die(const char *fmt, ...)
@@ -61,6 +64,11 @@ const char *error_last(void)
 void error_silence(int silent)
 {
     silent_lines = silent;
+}
+
+void error_label(const char *text)
+{
+    label = text;
 }
 
 static void *checked(void *p, size_t nbytes)

@@ -20,6 +20,10 @@ const char *error_last(void);
 /* Keeps error() and warning() from printing (error_last() still works): for tests of errors. */
 void error_silence(int silent);
 
+/* For one process among several (harness/base/procs.h): from here on error() and warning() print
+ * nothing (error_last() still works) and die() begins with the text, which stays the caller's. */
+void error_label(const char *text);
+
 /* Memory or die() with the size asked for. n == 0 gives a valid pointer. All are free()d. */
 void *xmalloc(size_t nbytes);
 void *xcalloc(size_t n, size_t size);

@@ -7,19 +7,22 @@
 
 #include "harness/base/buf.h"
 #include "harness/base/error.h"
+#include "harness/base/procs.h"
 #include "harness/cmd/cmd.h"
 
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
     const char *summary;
+    int many; /* knows what to do as one of several processes */
 } commands[] = {
-    {"eval", cmd_eval, "prune in memory, then score: perplexity and zero-shot tasks"},
-    {"prune", cmd_prune, "prune and write a Hugging Face checkpoint"},
-    {"bench", cmd_bench, "time a pruned model against the dense one: linears, decoding, prefill"},
-    {"generate", cmd_generate, "prune in memory, then continue a text"},
-    {"fetch", cmd_fetch, "download data sets and models, verified"},
-    {"list", cmd_list, "tasks, methods, backends, sources, protocols"},
+    {"eval", cmd_eval, "prune in memory, then score: perplexity and zero-shot tasks", 1},
+    {"prune", cmd_prune, "prune and write a Hugging Face checkpoint", 0},
+    {"bench", cmd_bench, "time a pruned model against the dense one: linears, decoding, prefill",
+     0},
+    {"generate", cmd_generate, "prune in memory, then continue a text", 0},
+    {"fetch", cmd_fetch, "download data sets and models, verified", 0},
+    {"list", cmd_list, "tasks, methods, backends, sources, protocols", 1},
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -63,8 +66,13 @@ static int dispatch(int argc, char **argv)
         return 0;
     }
     for (size_t i = 0; i < N_COMMANDS; i++)
-        if (strcmp(argv[1], commands[i].name) == 0)
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            if (procs_size() > 1 && !commands[i].many) {
+                error("duo %s runs as one process, not as %d", argv[1], procs_size());
+                return 2;
+            }
             return commands[i].run(argc - 1, argv + 1);
+        }
     return unknown(argv[1]);
 }
 
@@ -89,10 +97,13 @@ int main(int argc, char **argv)
 
     limit_spinning(argv);
     setlocale(LC_CTYPE, "C.UTF-8");
+    if (procs_open() != 0)
+        return 2;
     rc = dispatch(argc, argv);
     if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout))) {
         error("cannot write to stdout");
         rc = 1;
     }
-    return rc;
+    procs_close();
+    return procs_rank() == 0 ? rc : 0; /* one status of a run, not one of each process */
 }
