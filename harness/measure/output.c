@@ -1,9 +1,10 @@
-/* The formats by name, csv and jsonl; md is in output_md.c, json in output_json.c. */
+/* The formats by name, csv and jsonl; md is in output_doc.c, json in output_json.c. */
 #include "harness/measure/output.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "harness/base/error.h"
@@ -29,31 +30,16 @@ int output_format_parse(const char *name, enum output_format *out)
     return error("unknown output format '%s'; known: md csv json jsonl", name);
 }
 
-static void add_csv_text(struct buf *b, const char *s)
-{
-    if (!strpbrk(s, ",\"\r\n")) {
-        buf_adds(b, s);
-        return;
-    }
-    buf_addc(b, '"');
-    for (; *s; s++) {
-        if (*s == '"')
-            buf_addc(b, '"');
-        buf_addc(b, *s);
-    }
-    buf_addc(b, '"');
-}
-
 static void add_csv_value(struct buf *b, const struct record *r, const struct record_field *f)
 {
     struct buf list = {0};
 
     if (f->kind == FIELD_STRING) {
-        add_csv_text(b, field_string(r, f) ? field_string(r, f) : "");
+        doc_csv_text(b, field_string(r, f) ? field_string(r, f) : "");
     } else if (f->kind == FIELD_STRINGS) {
         for (size_t i = 0; i < r->n_warnings; i++)
             buf_addf(&list, "%s%s", i ? "; " : "", r->warnings[i]);
-        add_csv_text(b, buf_str(&list));
+        doc_csv_text(b, buf_str(&list));
     } else if (f->kind == FIELD_NUMBERS) {
         for (size_t i = 0; i < r->n_samples; i++) {
             buf_adds(b, i ? " " : "");
@@ -77,6 +63,19 @@ static void output_csv(const struct records *rs, struct buf *out)
         }
         buf_adds(out, "\r\n");
     }
+}
+
+static void output_md(const struct records *rs, struct buf *out)
+{
+    const struct record **records = xcalloc(rs->n, sizeof(*records));
+    struct doc doc = {0};
+
+    for (size_t i = 0; i < rs->n; i++)
+        records[i] = &rs->items[i];
+    output_doc(records, rs->n, &doc);
+    doc_md.render(&doc, "", out);
+    doc_release(&doc);
+    free(records);
 }
 
 int output_render(const struct records *rs, enum output_format format, struct buf *out)

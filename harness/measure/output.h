@@ -3,6 +3,7 @@
 #define DUO_MEASURE_OUTPUT_H
 
 #include "harness/base/buf.h"
+#include "harness/measure/doc.h"
 #include "harness/measure/record.h"
 
 enum output_format {
@@ -38,8 +39,10 @@ int output_write(const struct records *rs, enum output_format format, const char
  * jsonl: record_to_json() and a newline each. */
 int output_render(const struct records *rs, enum output_format format, struct buf *out);
 
-/* The formats one by one, for output_render(). */
-void output_md(const struct records *rs, struct buf *out);
+/* json, for output_render(). */
 void output_json(const struct records *rs, struct buf *out);
+
+/* Appends what md shows to a document, for whatever form. */
+void output_doc(const struct record *const *records, size_t n, struct doc *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* Aligned markdown tables. */
+/* Tables of text. How they are written is in the forms of documents (doc_md.c). */
 #include "harness/measure/table.h"
 
 #include <stdarg.h>
@@ -35,26 +35,24 @@ size_t table_add_row(struct table *t)
 
 void table_set(struct table *t, size_t row, size_t col, const char *fmt, ...)
 {
-    char text[512], **cell = &t->cells[row * t->n_cols + col];
-    struct buf b = {0};
+    char **cell = &t->cells[row * t->n_cols + col];
     va_list ap;
 
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    for (const char *p = text; *p; p++) {
-        if (*p == '|')
-            buf_adds(&b, "\\|");
-        else
-            buf_addc(&b, *p == '\n' || *p == '\r' ? ' ' : *p);
-    }
     free(*cell);
-    *cell = buf_detach(&b);
+    va_start(ap, fmt);
+    if (vasprintf(cell, fmt, ap) < 0)
+        die("out of memory");
+    va_end(ap);
 }
 
 void table_star(struct table *t, size_t row, size_t col)
 {
     t->starred[row * t->n_cols + col] = 1;
+}
+
+int table_starred(const struct table *t, size_t row, size_t col)
+{
+    return t->starred[row * t->n_cols + col];
 }
 
 static int is_empty(const struct table *t, size_t col)
@@ -82,70 +80,4 @@ void table_drop_empty(struct table *t)
     }
     t->n_cols = n;
     free(keep);
-}
-
-static size_t n_code_points(const char *s)
-{
-    size_t n = 0;
-
-    for (; s && *s; s++)
-        n += (*s & 0xc0) != 0x80;
-    return n;
-}
-
-static size_t column_width(const struct table *t, size_t col)
-{
-    size_t width = 3; /* GitHub wants three dashes */
-
-    for (size_t row = 0; row < t->n_rows; row++) {
-        size_t n = n_code_points(t->cells[row * t->n_cols + col]);
-
-        width = n > width ? n : width;
-    }
-    return width;
-}
-
-static void repeat(struct buf *b, char c, size_t n)
-{
-    while (n-- > 0)
-        buf_addc(b, c);
-}
-
-static void render_cell(const struct table *t, size_t row, size_t col, size_t width, int left,
-                        struct buf *out)
-{
-    const char *text = t->cells[row * t->n_cols + col];
-    size_t pad = width - n_code_points(text);
-
-    repeat(out, ' ', left ? 1 : 1 + pad);
-    buf_adds(out, text ? text : "");
-    if (t->starred[row * t->n_cols + col])
-        buf_addc(out, '*');
-    else
-        buf_addc(out, ' ');
-    repeat(out, ' ', left ? pad : 0);
-    buf_addc(out, '|');
-}
-
-void table_render(const struct table *t, size_t n_left, struct buf *out)
-{
-    size_t *width = xcalloc(t->n_cols, sizeof(*width));
-
-    for (size_t col = 0; col < t->n_cols; col++)
-        width[col] = column_width(t, col);
-    for (size_t row = 0; row < t->n_rows; row++) {
-        buf_addc(out, '|');
-        for (size_t col = 0; col < t->n_cols; col++)
-            render_cell(t, row, col, width[col], col < n_left, out);
-        buf_addc(out, '\n');
-        if (row > 0)
-            continue;
-        buf_addc(out, '|');
-        for (size_t col = 0; col < t->n_cols; col++) {
-            repeat(out, '-', width[col] + 1);
-            buf_adds(out, col < n_left ? "-|" : ":|");
-        }
-        buf_addc(out, '\n');
-    }
-    free(width);
 }

@@ -1,4 +1,4 @@
-/* A table of text that is GitHub markdown and also lines up in a terminal. */
+/* A table of text, for a document (doc.h) or on its own. */
 #ifndef DUO_MEASURE_TABLE_H
 #define DUO_MEASURE_TABLE_H
 
@@ -10,7 +10,7 @@ struct table {
     size_t n_cols;
     char **cells; /* rows of n_cols, the first is the head; NULL is an empty cell */
     size_t n_rows;
-    unsigned char *starred; /* one per cell: a star in the place of the space after the text */
+    unsigned char *starred; /* one per cell: to be marked */
 };
 
 void table_init(struct table *t, size_t n_cols);
@@ -18,16 +18,18 @@ void table_release(struct table *t);
 
 /* Appends an empty row and returns its number. */
 size_t table_add_row(struct table *t);
-/* Fills a cell; a "|" or a newline in the text is made harmless. */
+/* Fills a cell with any text: whoever writes the table escapes it. */
 void table_set(struct table *t, size_t row, size_t col, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 void table_star(struct table *t, size_t row, size_t col);
+int table_starred(const struct table *t, size_t row, size_t col);
 
 /* Takes out the columns that have nothing below their head. */
 void table_drop_empty(struct table *t);
 
-/* Appends the table. The first n_left columns are left-aligned, the others right-aligned. Widths
- * count code points. */
+/* Appends the table as GitHub markdown that also lines up in a terminal, its texts escaped; a
+ * starred cell has a star in the place of the space after its text. The first n_left columns are
+ * left-aligned, the others right-aligned. Widths count code points. */
 void table_render(const struct table *t, size_t n_left, struct buf *out);
 
 #endif

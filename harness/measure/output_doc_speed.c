@@ -1,10 +1,10 @@
-/* The table of speeds of `-o md`, and the sentence that sums it up. */
+/* The table of speeds, and the sentence that sums it up. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "harness/measure/bench.h"
-#include "harness/measure/output_md.h"
+#include "harness/measure/output_doc.h"
 #include "harness/measure/table.h"
 
 enum {
@@ -113,7 +113,7 @@ static void add_device_note(const struct record *const *records, size_t n, struc
     buf_addc(out, '\n');
 }
 
-void md_speed_table(const struct record *const *records, size_t n, struct buf *out)
+void block_speeds(const struct record *const *records, size_t n, struct doc *out)
 {
     static const char *const heads[N_COLS] = {
         [COL_WORK] = "work",        [COL_WEIGHTS] = "weights", [COL_PATH] = "path",
@@ -123,6 +123,7 @@ void md_speed_table(const struct record *const *records, size_t n, struct buf *o
     };
     const char *decode = NULL;
     size_t n_unstable = 0;
+    struct buf notes = {0};
     struct table t;
 
     table_init(&t, N_COLS);
@@ -134,23 +135,23 @@ void md_speed_table(const struct record *const *records, size_t n, struct buf *o
         n_unstable += records[i]->stopped && strcmp(records[i]->stopped, "stable") != 0;
     }
     table_drop_empty(&t);
-    buf_addc(out, '\n');
-    table_render(&t, 3, out);
-    table_release(&t);
-    buf_adds(out,
-             "\nus: median for a layer (single products, layer) or a token, of n samples taken "
+    doc_table(out, "speeds", NULL, &t, 3);
+    buf_adds(&notes,
+             "us: median for a layer (single products, layer) or a token, of n samples taken "
              "in turn with the other paths; noise: 1.4826 MAD. speed-up: median ratio to the "
              "faster dense path and its standard error. wiki2, acc: of these very weights.\n");
-    add_device_note(records, n, out);
+    add_device_note(records, n, &notes);
     for (size_t i = 0; i < n && !decode; i++)
         decode = strcmp(records[i]->task, "decode") == 0 ? records[i]->cache : NULL;
     if (decode)
-        buf_addf(out, "decode: the weights are %s than the device's cache.\n",
+        buf_addf(&notes, "decode: the weights are %s than the device's cache.\n",
                  strcmp(decode, "cold") == 0 ? "larger" : "not much larger");
     if (n_unstable)
-        buf_addf(out,
+        buf_addf(&notes,
                  "%zu of %zu rows used up their time before all errors were below the limit.\n",
                  n_unstable, n);
+    doc_put(out, DOC_TEXT, "%s", notes.data);
+    buf_release(&notes);
 }
 
 /* ---- the sentence */
@@ -220,26 +221,27 @@ static void add_sentence(struct buf *out, const struct record *r,
     buf_release(&what);
 }
 
-void md_speed_sentences(const struct record *const *records, size_t n, struct buf *out)
+void block_sentences(const struct record *const *records, size_t n, struct doc *out)
 {
     static const char *const tasks[] = {"decode", "layer", "prefill"};
-    size_t found = 0;
+    struct buf b = {0};
 
-    for (size_t k = 0; k < 3 && !found; k++)
+    for (size_t k = 0; k < 3 && !b.n; k++)
         for (size_t i = 0; i < n; i++) {
             const struct record *r = records[i];
 
             if (!is_headline(r, tasks[k], records, n))
                 continue;
-            buf_addf(out, found++ ? "" : "\n");
             if (k == 0)
-                buf_addf(out, "Decoding after %.0f tokens, %s:\n", r->context,
+                buf_addf(&b, "Decoding after %.0f tokens, %s:\n", r->context,
                          r->method ? r->method : "-");
             else if (k == 1)
-                buf_addf(out, "The linears of a layer, %s:\n", r->method ? r->method : "-");
+                buf_addf(&b, "The linears of a layer, %s:\n", r->method ? r->method : "-");
             else
-                buf_addf(out, "A prompt of %.0f tokens, %s:\n", r->context,
+                buf_addf(&b, "A prompt of %.0f tokens, %s:\n", r->context,
                          r->method ? r->method : "-");
-            add_sentence(out, r, records, n);
+            add_sentence(&b, r, records, n);
         }
+    doc_put(out, DOC_TEXT, "%s", buf_str(&b));
+    buf_release(&b);
 }

@@ -1,5 +1,5 @@
-/* The table of `-o md`. */
-#include "harness/measure/output_md.h"
+/* The table of what was scored. */
+#include "harness/measure/output_doc.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 
 #define N_RECIPE_COLS 5 /* method, W %, zeros, A %, zeros */
 
-void md_add_head(struct buf *b, const struct record *r)
+void block_add_head(struct buf *b, const struct record *r)
 {
     static const char *const shorts[][2] = {
         {"wikitext2", "wiki2"}, {"hellaswag", "hella"},     {"winogrande", "wino"},
@@ -54,8 +54,7 @@ static int is_unknown(const struct record *r, const struct record_field *f)
 }
 
 /* Does this field tell apart two cells of the method that the other columns show alike? */
-static int field_varies(const struct md_block *k, const struct record *r,
-                        const struct record_field *f)
+static int field_varies(const struct block *k, const struct record *r, const struct record_field *f)
 {
     static const char *const shown[] = {"method", "weight_sparsity", "act_sparsity", "nm",
                                         "calib_sha256"};
@@ -78,7 +77,7 @@ static int field_varies(const struct md_block *k, const struct record *r,
     return 0;
 }
 
-void md_add_label(struct buf *b, const struct md_block *k, const struct record *r)
+void block_add_label(struct buf *b, const struct block *k, const struct record *r)
 {
     buf_adds(b, r->method ? r->method : "-");
     for (const struct record_field *f = record_fields; f->name; f++) {
@@ -102,12 +101,12 @@ static void set_percent(struct table *t, size_t row, size_t col, const char *fmt
     table_set(t, row, col, "%s", isnan(share) ? "-" : text);
 }
 
-static void set_recipe(struct table *t, size_t row, const struct md_block *k, size_t cell)
+static void set_recipe(struct table *t, size_t row, const struct block *k, size_t cell)
 {
     const struct record *r = k->cells.first[cell];
     struct buf label = {0};
 
-    md_add_label(&label, k, r);
+    block_add_label(&label, k, r);
     table_set(t, row, 0, "%s", label.data);
     set_percent(t, row, 1, "%.4g", r->weight_sparsity);
     if (r->nm)
@@ -136,7 +135,7 @@ static int is_pruned(const struct record *r)
 }
 
 /* Stars the best of a column of doubles (NaN: absent) if two pruned rows have it. */
-static void star_best(struct table *t, const struct md_block *k, size_t col, const double *v,
+static void star_best(struct table *t, const struct block *k, size_t col, const double *v,
                       int smaller)
 {
     double best = NAN;
@@ -155,7 +154,7 @@ static void star_best(struct table *t, const struct md_block *k, size_t col, con
 }
 
 /* One column of values or of standard errors; the mean where column is NULL. */
-static void set_column(struct table *t, size_t col, const struct md_block *k,
+static void set_column(struct table *t, size_t col, const struct block *k,
                        const struct column *column, int se)
 {
     static const struct record mean_like = {.metric = (char *)"acc"};
@@ -164,7 +163,7 @@ static void set_column(struct table *t, size_t col, const struct md_block *k,
     struct buf head = {0};
 
     if (column)
-        md_add_head(&head, like);
+        block_add_head(&head, like);
     table_set(t, 0, col, "%s", column ? head.data : "mean");
     for (size_t i = 0; i < k->cells.n; i++) {
         const struct record *r = column ? column->of_cell[i] : NULL;
@@ -188,7 +187,7 @@ static int is_shown(const struct column *c)
     return !metric_is_divergence(c->like);
 }
 
-void md_table(const struct md_block *k, int se, struct buf *out)
+void block_scores(const struct block *k, int se, struct doc *out)
 {
     static const char *const heads[N_RECIPE_COLS] = {"method", "W %", "zeros", "A %", "zeros"};
     size_t n = N_RECIPE_COLS + (k->has_mean ? 1 : 0), next = N_RECIPE_COLS;
@@ -207,6 +206,5 @@ void md_table(const struct md_block *k, int se, struct buf *out)
             set_column(&t, next++, k, &k->columns.items[i], se);
     if (k->has_mean)
         set_column(&t, n - 1, k, NULL, se);
-    table_render(&t, 1, out);
-    table_release(&t);
+    doc_table(out, se ? "stderr" : "scores", se ? "Standard errors of the same:" : NULL, &t, 1);
 }

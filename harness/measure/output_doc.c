@@ -1,4 +1,5 @@
-/* The output for people: what stands above and below the table (output_md_table.c). */
+/* A document of records: which belong together, and what stands above and below their tables
+ * (output_doc_scores.c, output_doc_paired.c, output_doc_speed.c). */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +7,7 @@
 #include "harness/base/error.h"
 #include "harness/measure/cells.h"
 #include "harness/measure/output.h"
-#include "harness/measure/output_md.h"
+#include "harness/measure/output_doc.h"
 #include "harness/measure/pyjson.h"
 
 /* ---- above the table ---------------------------------------------------------------------- */
@@ -31,12 +32,19 @@ static void add_identity(struct buf *b, const struct record *r)
         buf_addf(b, " on %s", r->device);
     if (r->dtype)
         buf_addf(b, "; %s", r->dtype);
-    buf_addc(b, '\n');
-    if (!isnan(r->limit)) {
-        buf_adds(b, "\n**LIMITED RUN, --limit ");
-        pyjson_add_number(b, r->limit);
-        buf_adds(b, ": a part of each set, not to be compared with whole sets.**\n");
-    }
+}
+
+static void add_limit(struct doc *out, const struct record *r)
+{
+    struct buf limit = {0};
+
+    if (isnan(r->limit))
+        return;
+    pyjson_add_number(&limit, r->limit);
+    doc_put(out, DOC_STRONG,
+            "LIMITED RUN, --limit %s: a part of each set, not to be compared with whole sets.",
+            limit.data);
+    buf_release(&limit);
 }
 
 /* Appends "LINE\n" to notes unless it is there. */
@@ -50,7 +58,7 @@ static void add_once(struct buf *notes, const char *line)
     buf_addf(notes, "%s\n", line);
 }
 
-static void add_calibrations(struct buf *out, const struct md_block *k)
+static void add_calibrations(struct doc *out, const struct block *k)
 {
     struct buf lines = {0}, line = {0};
 
@@ -68,15 +76,14 @@ static void add_calibrations(struct buf *out, const struct md_block *k)
             buf_addf(&line, ", rng %s", r->rng);
         add_once(&lines, line.data);
     }
-    if (lines.n)
-        buf_addf(out, "\n%s", lines.data);
+    doc_put(out, DOC_TEXT, "%s", buf_str(&lines));
     buf_release(&lines);
     buf_release(&line);
 }
 
 /* ---- below the table ---------------------------------------------------------------------- */
 
-static void add_mean_note(struct buf *out, const struct md_block *k)
+static void add_mean_note(struct buf *out, const struct block *k)
 {
     static const char *const metrics[] = {"acc_norm", "acc"};
     const char *sep = "";
@@ -101,7 +108,7 @@ static void add_mean_note(struct buf *out, const struct md_block *k)
 }
 
 /* "Scored: wikitext2 166 windows of 2048, piqa 1838 documents", with "of N" where N is more. */
-static void add_counts(struct buf *out, const struct md_block *k)
+static void add_counts(struct buf *out, const struct block *k)
 {
     struct buf lines = {0}, line = {0};
 
@@ -132,23 +139,22 @@ static void add_counts(struct buf *out, const struct md_block *k)
     buf_release(&line);
 }
 
-static void add_warnings(struct buf *out, const struct md_block *k)
+static void add_warnings(struct doc *out, const struct block *k)
 {
-    struct buf lines = {0}, line = {0};
+    struct buf lines = {0};
 
     for (size_t i = 0; i < k->n; i++)
         for (size_t w = 0; w < k->records[i]->n_warnings; w++) {
-            line.n = 0;
-            buf_addf(&line, "- warning: %s", k->records[i]->warnings[w]);
-            add_once(&lines, line.data);
+            size_t n = lines.n;
+
+            add_once(&lines, k->records[i]->warnings[w]);
+            if (lines.n > n)
+                doc_put(out, DOC_ITEM, "warning: %s", k->records[i]->warnings[w]);
         }
-    if (lines.n)
-        buf_addf(out, "\n%s", lines.data);
     buf_release(&lines);
-    buf_release(&line);
 }
 
-static int any_stderr(const struct md_block *k)
+static int any_stderr(const struct block *k)
 {
     for (size_t i = 0; i < k->n; i++)
         if (!isnan(k->records[i]->stderr_))
@@ -156,11 +162,30 @@ static int any_stderr(const struct md_block *k)
     return 0;
 }
 
+static void add_notes(struct doc *out, const struct block *k, int paired)
+{
+    struct buf b = {0};
+
+    buf_adds(&b, "W, A: zeros among weights and activations, asked and measured. Accuracies in "
+                 "per cent, _n: acc_norm; wiki2: perplexity. *: best pruned row.\n");
+    if (paired)
+        buf_adds(&b, "Against dense: difference in points with its 95 % interval (paired "
+                     "bootstrap) or \xc2\xb1 standard error, documents gained and lost, McNemar's "
+                     "exact p, *: below 0.05; KL in nats per token.\n");
+    if (k->has_mean)
+        add_mean_note(&b, k);
+    add_counts(&b, k);
+    if (k->columns.n_repeated)
+        buf_addf(&b, "%zu repeated results were left out; the last of each counts.\n",
+                 k->columns.n_repeated);
+    doc_put(out, DOC_TEXT, "%s", b.data);
+    buf_release(&b);
+}
+
 /* What was scored: its tables and their notes. */
-static void render_scores(struct md_block *k, struct buf *out)
+static void add_scores(struct block *k, struct doc *out)
 {
     double mean, se;
-    int paired;
 
     cells_init(&k->cells, k->records, k->n);
     columns_init(&k->columns, &k->cells, k->records, k->n);
@@ -169,36 +194,19 @@ static void render_scores(struct md_block *k, struct buf *out)
         k->has_mean |= !isnan(mean);
     }
     add_calibrations(out, k);
-    buf_addc(out, '\n');
-    md_table(k, 0, out);
-    if (any_stderr(k)) {
-        buf_adds(out, "\nStandard errors of the same:\n\n");
-        md_table(k, 1, out);
-    }
-    paired = md_paired_table(k, out);
-    buf_adds(out, "\nW, A: zeros among weights and activations, asked and measured. Accuracies in "
-                  "per cent, _n: acc_norm; wiki2: perplexity. *: best pruned row.\n");
-    if (paired)
-        buf_adds(
-            out,
-            "Against dense: difference in points with its 95 % interval (paired "
-            "bootstrap) or \xc2\xb1 standard error, documents gained and lost, McNemar's exact "
-            "p, *: below 0.05; KL in nats per token.\n");
-    if (k->has_mean)
-        add_mean_note(out, k);
-    add_counts(out, k);
-    if (k->columns.n_repeated)
-        buf_addf(out, "%zu repeated results were left out; the last of each counts.\n",
-                 k->columns.n_repeated);
+    block_scores(k, 0, out);
+    if (any_stderr(k))
+        block_scores(k, 1, out);
+    add_notes(out, k, block_paired(k, out));
     columns_release(&k->columns);
     cells_release(&k->cells);
 }
 
-/* What was timed comes after what was scored. */
-static void render_block(struct md_block *k, struct buf *out)
+void block_render(const struct block *k, struct doc *out)
 {
     const struct record **speeds = xcalloc(k->n, sizeof(*speeds));
-    struct md_block scores = {.records = xcalloc(k->n, sizeof(*scores.records))};
+    struct block scores = {.records = xcalloc(k->n, sizeof(*scores.records))};
+    struct buf lead = {0};
     size_t n_speeds = 0;
 
     for (size_t i = 0; i < k->n; i++) {
@@ -207,47 +215,71 @@ static void render_block(struct md_block *k, struct buf *out)
         else
             scores.records[scores.n++] = k->records[i];
     }
-    add_identity(out, k->records[0]);
+    add_identity(&lead, k->records[0]);
+    doc_put(out, DOC_LEAD, "%s", lead.data);
+    add_limit(out, k->records[0]);
     if (scores.n)
-        render_scores(&scores, out);
+        add_scores(&scores, out);
     if (n_speeds)
-        md_speed_table(speeds, n_speeds, out);
+        block_speeds(speeds, n_speeds, out);
     add_warnings(out, k);
     if (n_speeds)
-        md_speed_sentences(speeds, n_speeds, out);
+        block_sentences(speeds, n_speeds, out);
+    buf_release(&lead);
     free(speeds);
     free(scores.records);
 }
 
-void output_md(const struct records *rs, struct buf *out)
+/* ---- records that belong together */
+
+static char *block_key(const struct record *r)
 {
-    char **lines = xcalloc(rs->n, sizeof(*lines));
-    unsigned char *taken = xcalloc(rs->n, 1);
-    const struct record **records = xcalloc(rs->n, sizeof(*records));
+    struct buf b = {0};
 
-    for (size_t i = 0; i < rs->n; i++) {
-        struct buf b = {0};
+    add_identity(&b, r);
+    buf_addc(&b, '\n');
+    pyjson_add_number(&b, r->limit);
+    return buf_detach(&b);
+}
 
-        add_identity(&b, &rs->items[i]);
-        lines[i] = buf_detach(&b);
-    }
-    for (size_t i = 0; i < rs->n; i++) {
-        struct md_block k = {.records = records};
+void blocks_init(struct blocks *bs, const struct record *const *records, size_t n)
+{
+    char **keys = xcalloc(n, sizeof(*keys));
 
-        for (size_t o = i; o < rs->n; o++) {
-            if (taken[o] || strcmp(lines[o], lines[i]) != 0)
-                continue;
-            taken[o] = 1;
-            records[k.n++] = &rs->items[o];
+    *bs = (struct blocks){.items = xcalloc(n, sizeof(*bs->items))};
+    for (size_t i = 0; i < n; i++) {
+        struct block *k = bs->items;
+        char *key = block_key(records[i]);
+
+        while (k < bs->items + bs->n && strcmp(keys[k - bs->items], key) != 0)
+            k++;
+        if (k == bs->items + bs->n) {
+            keys[bs->n++] = key;
+            k->records = xcalloc(n, sizeof(*k->records));
+        } else {
+            free(key);
         }
-        if (k.n == 0)
-            continue;
-        buf_adds(out, out->n ? "\n" : "");
-        render_block(&k, out);
+        k->records[k->n++] = records[i];
     }
-    for (size_t i = 0; i < rs->n; i++)
-        free(lines[i]);
-    free(lines);
-    free(taken);
-    free(records);
+    for (size_t i = 0; i < bs->n; i++)
+        free(keys[i]);
+    free(keys);
+}
+
+void blocks_release(struct blocks *bs)
+{
+    for (size_t i = 0; i < bs->n; i++)
+        free(bs->items[i].records);
+    free(bs->items);
+    *bs = (struct blocks){0};
+}
+
+void output_doc(const struct record *const *records, size_t n, struct doc *out)
+{
+    struct blocks bs;
+
+    blocks_init(&bs, records, n);
+    for (size_t i = 0; i < bs.n; i++)
+        block_render(&bs.items[i], out);
+    blocks_release(&bs);
 }

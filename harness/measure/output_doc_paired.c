@@ -1,5 +1,5 @@
-/* The table of `-o md` that compares with the dense run. */
-#include "harness/measure/output_md.h"
+/* The table that compares with the dense run. */
+#include "harness/measure/output_doc.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -22,12 +22,12 @@ static void set_percent(struct table *t, size_t row, size_t col, double share)
 }
 
 /* The method is named in the first row of a cell alone. */
-static void set_cell(struct table *t, size_t row, const struct md_block *k, size_t cell)
+static void set_cell(struct table *t, size_t row, const struct block *k, size_t cell)
 {
     const struct record *r = k->cells.first[cell];
     struct buf label = {0};
 
-    md_add_label(&label, k, r);
+    block_add_label(&label, k, r);
     table_set(t, row, METHOD, "%s", buf_str(&label));
     set_percent(t, row, WEIGHTS, r->weight_sparsity);
     if (r->nm)
@@ -69,7 +69,7 @@ static void set_estimate(struct table *t, size_t row, size_t col, const char *fm
     table_set(t, row, col, "%s%s%s", value, *error ? " " PM " " : "", error);
 }
 
-static void set_perplexity(struct table *t, size_t row, const struct md_block *k, size_t cell,
+static void set_perplexity(struct table *t, size_t row, const struct block *k, size_t cell,
                            const struct record *r)
 {
     const struct record *kl = column_sibling(&k->columns, cell, r, "kl_divergence");
@@ -86,7 +86,7 @@ static void set_perplexity(struct table *t, size_t row, const struct md_block *k
         set_estimate(t, row, SAME_TOP, "%.2f", 100 * top->value, 100 * top->stderr_);
 }
 
-static void add_cell(struct table *t, const struct md_block *k, size_t cell)
+static void add_cell(struct table *t, const struct block *k, size_t cell)
 {
     int named = 0;
 
@@ -100,7 +100,7 @@ static void add_cell(struct table *t, const struct md_block *k, size_t cell)
         row = table_add_row(t);
         if (!named++)
             set_cell(t, row, k, cell);
-        md_add_head(&head, r);
+        block_add_head(&head, r);
         table_set(t, row, TASK, "%s", buf_str(&head));
         if (metric_is_perplexity(r))
             set_perplexity(t, row, k, cell, r);
@@ -110,7 +110,7 @@ static void add_cell(struct table *t, const struct md_block *k, size_t cell)
     }
 }
 
-int md_paired_table(const struct md_block *k, struct buf *out)
+int block_paired(const struct block *k, struct doc *out)
 {
     struct table t;
     int any;
@@ -123,9 +123,8 @@ int md_paired_table(const struct md_block *k, struct buf *out)
         add_cell(&t, k, i);
     any = t.n_rows > 1;
     if (any) {
-        buf_adds(out, "\nAgainst dense:\n\n");
         table_drop_empty(&t);
-        table_render(&t, 1, out);
+        doc_table(out, "against-dense", "Against dense:", &t, 1);
     }
     table_release(&t);
     return any;
