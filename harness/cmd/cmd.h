@@ -9,6 +9,7 @@ int cmd_prune(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_list(int argc, char **argv);
 int cmd_fetch(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 
 /* The program's revision, "v1.2-3-gabc" or a hash, "-dirty" where the tree was changed. */
 extern const char duo_git[];

@@ -21,6 +21,7 @@ static const struct {
     {"bench", cmd_bench, "time a pruned model against the dense one: linears, decoding, prefill",
      0},
     {"generate", cmd_generate, "prune in memory, then continue a text", 0},
+    {"report", cmd_report, "records as tables, or as one page with plots", 0},
     {"fetch", cmd_fetch, "download data sets and models, verified", 0},
     {"list", cmd_list, "tasks, methods, backends, sources, protocols", 1},
 };

@@ -56,12 +56,11 @@ static void add_row(const struct doc_part *p, size_t row, struct buf *out)
 
     buf_adds(out, "<tr>");
     for (size_t col = 0; col < t->n_cols; col++) {
-        const char *text = t->cells[row * t->n_cols + col];
         const char *tag = row == 0 ? "th" : "td", *left = col < p->n_left ? " class=\"l\"" : "";
 
         buf_addf(out, "<%s%s%s>", tag, row == 0 ? " scope=\"col\"" : "", left);
         buf_adds(out, table_starred(t, row, col) ? "<strong>" : "");
-        add_number(out, text ? text : "");
+        add_number(out, table_shown(t, row, col));
         buf_adds(out, table_starred(t, row, col) ? "</strong>" : "");
         buf_addf(out, "</%s>", tag);
     }

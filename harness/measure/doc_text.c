@@ -62,8 +62,7 @@ void doc_cells_init(struct doc_cells *c, const struct table *t,
         struct buf b = {0};
         size_t width;
 
-        if (t->cells[i])
-            escape(&b, t->cells[i]);
+        escape(&b, table_shown(t, i / t->n_cols, i % t->n_cols));
         buf_adds(&b, "");
         c->text[i] = buf_detach(&b);
         width = doc_width(c->text[i]);

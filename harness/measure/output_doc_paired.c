@@ -21,7 +21,6 @@ static void set_percent(struct table *t, size_t row, size_t col, double share)
         table_set(t, row, col, "%.4g", 100 * share);
 }
 
-/* The method is named in the first row of a cell alone. */
 static void set_cell(struct table *t, size_t row, const struct block *k, size_t cell)
 {
     const struct record *r = k->cells.first[cell];
@@ -88,8 +87,6 @@ static void set_perplexity(struct table *t, size_t row, const struct block *k, s
 
 static void add_cell(struct table *t, const struct block *k, size_t cell)
 {
-    int named = 0;
-
     for (size_t i = 0; i < k->columns.n; i++) {
         const struct record *r = k->columns.items[i].of_cell[cell];
         struct buf head = {0};
@@ -98,8 +95,7 @@ static void add_cell(struct table *t, const struct block *k, size_t cell)
         if (!r || !is_paired(r))
             continue;
         row = table_add_row(t);
-        if (!named++)
-            set_cell(t, row, k, cell);
+        set_cell(t, row, k, cell);
         block_add_head(&head, r);
         table_set(t, row, TASK, "%s", buf_str(&head));
         if (metric_is_perplexity(r))
@@ -116,6 +112,7 @@ int block_paired(const struct block *k, struct doc *out)
     int any;
 
     table_init(&t, N_COLS);
+    t.n_once = 3; /* METHOD, WEIGHTS, ACTS */
     table_add_row(&t);
     for (size_t col = 0; col < N_COLS; col++)
         table_set(&t, 0, col, "%s", heads[col]);

@@ -50,6 +50,23 @@ void table_star(struct table *t, size_t row, size_t col)
     t->starred[row * t->n_cols + col] = 1;
 }
 
+static const char *text_of(const struct table *t, size_t row, size_t col)
+{
+    const char *text = t->cells[row * t->n_cols + col];
+
+    return text ? text : "";
+}
+
+const char *table_shown(const struct table *t, size_t row, size_t col)
+{
+    size_t same = 0;
+
+    while (row > 0 && same < t->n_once &&
+           strcmp(text_of(t, row, same), text_of(t, row - 1, same)) == 0)
+        same++;
+    return col < t->n_once && same == t->n_once ? "" : text_of(t, row, col);
+}
+
 int table_starred(const struct table *t, size_t row, size_t col)
 {
     return t->starred[row * t->n_cols + col];
@@ -66,10 +83,12 @@ static int is_empty(const struct table *t, size_t col)
 void table_drop_empty(struct table *t)
 {
     unsigned char *keep = xmalloc(t->n_cols + 1);
-    size_t n = 0, to = 0;
+    size_t n = 0, to = 0, n_once = 0;
 
-    for (size_t col = 0; col < t->n_cols; col++)
+    for (size_t col = 0; col < t->n_cols; col++) {
         n += keep[col] = !is_empty(t, col);
+        n_once += keep[col] && col < t->n_once;
+    }
     for (size_t i = 0; i < t->n_rows * t->n_cols; i++) {
         if (!keep[i % t->n_cols]) {
             free(t->cells[i]);
@@ -79,5 +98,6 @@ void table_drop_empty(struct table *t)
         t->starred[to++] = t->starred[i];
     }
     t->n_cols = n;
+    t->n_once = n_once;
     free(keep);
 }

@@ -10,6 +10,8 @@ struct table {
     size_t n_cols;
     char **cells; /* rows of n_cols, the first is the head; NULL is an empty cell */
     size_t n_rows;
+    size_t n_once;          /* of the first columns: a row that repeats the texts of the one above
+                               shows none of them (but csv does) */
     unsigned char *starred; /* one per cell: to be marked */
 };
 
@@ -22,6 +24,8 @@ size_t table_add_row(struct table *t);
 void table_set(struct table *t, size_t row, size_t col, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 void table_star(struct table *t, size_t row, size_t col);
+/* What readers are shown of a cell, never NULL. */
+const char *table_shown(const struct table *t, size_t row, size_t col);
 int table_starred(const struct table *t, size_t row, size_t col);
 
 /* Takes out the columns that have nothing below their head. */

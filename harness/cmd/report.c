@@ -1,0 +1,127 @@
+/* duo report: files of records as tables, or as one page with plots. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/base/error.h"
+#include "harness/base/file.h"
+#include "harness/cmd/cmd.h"
+#include "harness/measure/output.h"
+#include "harness/measure/record_read.h"
+
+struct options {
+    const struct doc_form *form;
+    const char *out, *title;
+    char **files;
+    int n_files;
+};
+
+static void help(void)
+{
+    puts(
+        "usage: duo report FILE... [OPTION...]\n\n"
+        "Tables of the records in FILE... (-o jsonl of eval and bench), one group for each model,\n"
+        "protocol, backend, device, type and limit.\n\n"
+        "  -o, --format NAME   md (default), csv, latex (booktabs), html: one page, without "
+        "network\n"
+        "      --out FILE      write there, not to stdout\n"
+        "      --title TEXT    of the page\n\n"
+        "example:\n"
+        "  duo bench -t all --method duogpt,2ssp --sparsity 0.25,0.5 --calib self:16x256 \\\n"
+        "            --baseline -o jsonl --out run.jsonl\n"
+        "  duo report run.jsonl -o html --out report.html");
+}
+
+/* 0; 1 when help was asked for; -1 after error(). */
+static int parse(struct options *o, int argc, char **argv)
+{
+    static const struct option known[] = {{"format", required_argument, NULL, 'o'},
+                                          {"out", required_argument, NULL, 'O'},
+                                          {"title", required_argument, NULL, 't'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+    int c;
+
+    *o = (struct options){.form = &doc_md, .title = "duo report"};
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, ":o:h", known, NULL)) != -1) {
+        switch (c) {
+        case 'o':
+            o->form = doc_form_find("--format", optarg);
+            if (!o->form)
+                return -1;
+            break;
+        case 'O':
+            o->out = optarg;
+            break;
+        case 't':
+            o->title = optarg;
+            break;
+        case 'h':
+            return 1;
+        case ':':
+            return error("%s needs a value", argv[optind - 1]);
+        default:
+            return error("unknown option '%s'", argv[optind - 1]);
+        }
+    }
+    o->files = argv + optind;
+    o->n_files = argc - optind;
+    if (!o->n_files)
+        return error("report needs a file of records (-o jsonl)");
+    return 0;
+}
+
+static int write_text(const struct buf *text, const char *path)
+{
+    if (path)
+        return file_write_atomic(path, buf_str(text), text->n);
+    if (fwrite(buf_str(text), 1, text->n, stdout) != text->n || fflush(stdout) != 0)
+        return error("cannot write to stdout: %s", strerror(errno));
+    return 0;
+}
+
+static int report(const struct options *o)
+{
+    const struct record **records;
+    struct record_list l = {0};
+    struct buf text = {0};
+    struct doc doc = {0};
+    int rc = 0;
+
+    for (int i = 0; i < o->n_files && rc == 0; i++)
+        rc = record_list_read(&l, o->files[i]);
+    if (rc == 0 && l.n == 0)
+        rc = error("%s%s: no records", o->files[0], o->n_files > 1 ? " and the others" : "");
+    records = xcalloc(l.n, sizeof(*records));
+    for (size_t i = 0; i < l.n; i++)
+        records[i] = &l.items[i].rec;
+    if (rc == 0) {
+        output_doc(records, l.n, &doc);
+        o->form->render(&doc, o->title, &text);
+        rc = write_text(&text, o->out);
+    }
+    free(records);
+    doc_release(&doc);
+    buf_release(&text);
+    record_list_release(&l);
+    return rc;
+}
+
+int cmd_report(int argc, char **argv)
+{
+    struct options o;
+    int rc = parse(&o, argc, argv);
+
+    if (rc > 0) {
+        help();
+        return 0;
+    }
+    if (rc < 0) {
+        error("see `duo report --help`");
+        return 2;
+    }
+    return report(&o) == 0 ? 0 : 1;
+}
