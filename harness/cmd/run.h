@@ -86,10 +86,6 @@ int run_add_scores(struct run *r, const struct record *cell, size_t task, const 
 int run_add_divergence(struct run *r, const struct record *cell, const struct prepared *p,
                        const struct divergence *d);
 
-/* Appends the cell's folder name: METHOD-wSPARSITY-aSPARSITY-ID, such as
- * duogpt-w0.5-a0.5-0123abcd, ID being the first 8 digits of record_cell_id(). */
-void run_cell_name(const struct record *cell, struct buf *out);
-
 /* Writes one task's samples to DIR/CELL/samples_TASK_ID.jsonl. 0 or error(). */
 int run_log_samples(const struct run *r, const struct record *cell, const struct prepared *p,
                     const struct scores *s);

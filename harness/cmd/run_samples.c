@@ -4,15 +4,8 @@
 
 #include "harness/base/file.h"
 #include "harness/cmd/run.h"
+#include "harness/measure/compare.h"
 #include "harness/measure/samples.h"
-
-void run_cell_name(const struct record *cell, struct buf *out)
-{
-    char id[17];
-
-    record_cell_id(cell, id);
-    buf_addf(out, "%s-w%g-a%g-%.8s", cell->method, cell->weight_sparsity, cell->act_sparsity, id);
-}
 
 static int write_document(struct samples *out, const struct prepared *p, const struct scores *s,
                           size_t i)
@@ -39,7 +32,7 @@ int run_log_samples(const struct run *r, const struct record *cell, const struct
     int rc;
 
     record_cell_id(cell, id);
-    run_cell_name(cell, &name);
+    record_cell_name(cell, &name);
     dir = path_join(r->o.log_samples, buf_str(&name));
     rc = samples_open(&out, dir, p->name, id);
     for (size_t i = 0; i < p->n && rc == 0; i++)

@@ -64,6 +64,34 @@ struct estimate bench_ratio(const double *a, const double *b, size_t n)
     return e;
 }
 
+#define STRETCHES 8
+
+/* The relative standard error of the median of a run. */
+static double run_error(const double *x, size_t n)
+{
+    double medians[STRETCHES], median = stats_median(x, n), se = median_error(x, n);
+
+    if (n < 2 * STRETCHES)
+        return se / median;
+    for (size_t i = 0; i < STRETCHES; i++) {
+        size_t from = i * n / STRETCHES;
+
+        medians[i] = stats_median(x + from, (i + 1) * n / STRETCHES - from);
+    }
+    return fmax(se, stats_mean(medians, STRETCHES).se) / median;
+}
+
+struct estimate bench_change(const double *a, size_t n_a, const double *b, size_t n_b)
+{
+    struct estimate e = {NAN, NAN};
+
+    if (!all_times(a, n_a) || !all_times(b, n_b))
+        return e;
+    e.value = log(stats_median(a, n_a) / stats_median(b, n_b));
+    e.se = hypot(run_error(a, n_a), run_error(b, n_b));
+    return e;
+}
+
 enum bench_stop bench_should_stop(const double *const *x, size_t n_programs, size_t n,
                                   double elapsed, const struct bench_limits *l)
 {

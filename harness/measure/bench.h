@@ -31,6 +31,13 @@ void bench_stats(const double *x, size_t n, struct bench_stats *out);
  * se: the standard error as above, of a[i] / b[i]; NaN for one pair. */
 struct estimate bench_ratio(const double *a, const double *b, size_t n);
 
+/* How much faster program b was than a in runs of their own: value log(median a / median b), se its
+ * standard error. Neighbouring samples are alike (clocks, other work on the machine), which the
+ * formula above does not see: of 16 samples or more the error of a run is not less than that of the
+ * mean of the medians of 8 equal stretches. What stayed over a whole run it cannot know. NaN: not
+ * times, or (se) fewer than 2 samples. */
+struct estimate bench_change(const double *a, size_t n_a, const double *b, size_t n_b);
+
 struct bench_limits {
     size_t min_samples; /* fewer are not called stable */
     size_t max_samples;

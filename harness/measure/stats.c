@@ -56,6 +56,21 @@ struct estimate stats_perplexity_log_ratio(const double *a, const double *b, siz
     return e;
 }
 
+double stats_student(size_t df)
+{
+    double z = 1.959963984540054, q = z * z, n = (double)df;
+
+    if (df == 0)
+        return NAN;
+    if (df == 1)
+        return 12.706204736174694;
+    if (df == 2)
+        return 4.302652729749462;
+    return z * (1 + (q + 1) / (4 * n) + ((5 * q + 16) * q + 3) / (96 * n * n) +
+                (((3 * q + 19) * q + 17) * q - 15) / (384 * n * n * n) +
+                ((((79 * q + 776) * q + 1482) * q - 1920) * q - 945) / (92160 * n * n * n * n));
+}
+
 /* The largest term of the tail by lgamma, the others by their ratio to the one above: no product
  * overflows, and what is dropped is below the last bit. */
 double stats_mcnemar_p(size_t gained, size_t lost)
