@@ -103,6 +103,9 @@ struct backend {
     void *(*alloc)(struct device *dev, size_t nbytes);
     void (*free)(struct device *dev, void *p);
     size_t (*memory_free)(struct device *dev); /* bytes that alloc could still give, about */
+    /* The most bytes that alloc had given out at a time since the last call (of a GPU the scratch of
+     * operations too; of the host theirs not). */
+    size_t (*memory_peak)(struct device *dev);
     /* How often alloc, here and in operations, has had to go to the system for memory: not at all
      * any more in a loop that has run before. NULL: not counted. */
     size_t (*n_allocations)(struct device *dev);

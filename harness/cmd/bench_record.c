@@ -146,6 +146,10 @@ int bench_add_records(struct run *r, const struct cell *c, const struct bench_mo
         rec.context = o->context;
         rec.weight_zeros = is_dense(o->path[i]) ? 0 : r->weight_zeros;
         rec.seconds = o->samples.seconds;
+        if (!is_dense(o->path[i])) {
+            rec.prune_seconds = r->prune_seconds;
+            rec.prune_nbytes = r->prune_nbytes;
+        }
         set_stats(&rec, m, o, i);
         set_clocks(&rec, &o->samples.clocks);
         if (!is_dense(o->path[i]))

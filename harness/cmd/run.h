@@ -37,6 +37,7 @@ struct run {
     struct session session;
     int keep_dense;      /* asked for before run_open(): `dense`, if there is memory */
     double weight_zeros; /* of the last cell, measured */
+    double prune_seconds, prune_nbytes; /* of the weights in memory; NaN: not pruned, not known */
     struct model dense;  /* --divergence: a second model, never pruned, and its session */
     struct session dense_session;
     struct records records;

@@ -34,6 +34,19 @@ static void print_layer_shapes(const struct run *r)
                 m->layers[i].intermediate);
 }
 
+/* What pruning took; it began with a call of memory_peak(). */
+static void set_cost(struct run *r, const struct cell *c, double seconds)
+{
+    struct device *dev = r->dev;
+
+    r->prune_seconds = r->prune_nbytes = NAN;
+    if (!c->method->takes)
+        return;
+    r->prune_seconds = seconds;
+    if (dev->ops->memory_peak)
+        r->prune_nbytes = (double)dev->ops->memory_peak(dev);
+}
+
 static int prune(struct run *r, const struct cell *c)
 {
     struct prune_options p = run_prune_options(r, c);
@@ -49,19 +62,24 @@ static int prune(struct run *r, const struct cell *c)
     if (r->pruned && model_restore(&r->model) != 0)
         return -1;
     r->pruned = c->method->takes != 0;
+    if (r->dev->ops->memory_peak)
+        r->dev->ops->memory_peak(r->dev);
     if (sweep_prune(&r->model, c->method, &p, r->calib.ids, r->calib.n_windows, r->calib.window,
                     &t) != 0)
         return -1;
+    set_cost(r, c, t.total);
     /* What is scored is what is saved. */
     if (r->o.save && save_round(&r->model, r->o.saving.dtype) != 0)
         return -1;
     if (c->method->takes && !r->o.quiet) {
         if (c->method->restructure)
-            fprintf(stderr, "pruned in %.1f s\n", t.total);
+            fprintf(stderr, "pruned in %.1f s, at most %.2f GiB\n", t.total,
+                    r->prune_nbytes / (1 << 30));
         else if (c->method->needs)
             fprintf(stderr,
-                    "pruned in %.1f s: forward passes %.1f, statistics %.1f, solving %.1f\n",
-                    t.total, t.forward, t.statistics, t.solve);
+                    "pruned in %.1f s: forward passes %.1f, statistics %.1f, solving %.1f; at most "
+                    "%.2f GiB\n",
+                    t.total, t.forward, t.statistics, t.solve, r->prune_nbytes / (1 << 30));
         if (c->method->restructure)
             print_layer_shapes(r);
         else
@@ -104,7 +122,7 @@ struct outcome {
     struct scores *scores;        /* one per task */
     struct divergence divergence; /* where asked for */
     struct measured {
-        double weight_zeros, act_zeros, n_params_left;
+        double weight_zeros, act_zeros, n_params_left, prune_seconds, prune_nbytes;
     } measured;
 };
 
@@ -144,6 +162,8 @@ static int compute_all(struct run *r, const struct cell *c, struct outcome *o, c
         return -1;
     r->weight_zeros = m->weight_zeros = model_zero_share(&r->model);
     m->n_params_left = (double)model_n_params_left(&r->model);
+    m->prune_seconds = r->prune_seconds;
+    m->prune_nbytes = r->prune_nbytes;
     if (run_set_rules(r, c) != 0)
         return -1;
     r->dev->ops->zero(r->dev, r->model.n_act_zero, N_GROUPS * sizeof(uint64_t));
@@ -171,6 +191,8 @@ static int report(struct run *r, struct record *base, const struct outcome *o,
     base->weight_zeros = o->measured.weight_zeros;
     base->act_zeros = o->measured.act_zeros;
     base->effective_params = o->measured.n_params_left;
+    base->prune_seconds = o->measured.prune_seconds;
+    base->prune_nbytes = o->measured.prune_nbytes;
     for (size_t i = 0; i < r->o.n_tasks && rc == 0; i++) {
         rc = run_add_scores(r, base, i, &o->scores[i]);
         if (rc == 0 && r->o.log_samples)
@@ -186,7 +208,7 @@ int run_cell(struct run *r, size_t cell)
     const struct cell *c = &r->cells[cell];
     const struct prepared *text = divergence_text(r, cell);
     struct outcome o = {.scores = xcalloc(r->o.n_tasks + 1, sizeof(*o.scores)),
-                        .measured = {NAN, NAN, NAN}};
+                        .measured = {NAN, NAN, NAN, NAN, NAN}};
     struct record base;
     char key[65] = "";
     int rc = 0;

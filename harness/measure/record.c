@@ -82,6 +82,8 @@ const struct record_field record_fields[] = {
     FIELD(NUMBER, PAIRED, log_ratio),
     FIELD(NUMBER, PAIRED, log_ratio_stderr),
     FIELD(NUMBER, RUN, seconds),
+    FIELD(NUMBER, RUN, prune_seconds),
+    FIELD(COUNT, RUN, prune_nbytes),
     FIELD(STRINGS, RESULT, warnings),
     FIELD(STRING, WORK, path),
     FIELD(STRING, WORK, cache),

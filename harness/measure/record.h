@@ -68,6 +68,8 @@ struct record {
     double log_ratio, log_ratio_stderr; /* perplexity: log(value / dense value); paired */
 
     double seconds; /* of the task, the model's loading and pruning not counted */
+    double prune_seconds; /* of pruning, calibration passes included */
+    double prune_nbytes;  /* most of the device's memory meanwhile, the model itself included */
     char **warnings;
     size_t n_warnings;
 

@@ -12,7 +12,8 @@ extern const struct decode_ops cpu_decode; /* decode.c */
 struct cpu_device {
     struct device base;
     int n_threads;
-    char *text;           /* describe() */
+    char *text;            /* describe() */
+    size_t used, peak;     /* bytes that alloc gave out */
     double timer_started; /* timing.c */
 };
 

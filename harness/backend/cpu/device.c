@@ -1,4 +1,5 @@
 /* The CPU as a device: memory, conversion, and the table of operations. */
+#include <malloc.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,14 +65,27 @@ static const char *cpu_describe(const struct device *dev)
 
 static void *cpu_alloc(struct device *dev, size_t nbytes)
 {
-    (void)dev;
-    return xalloc_aligned(nbytes);
+    struct cpu_device *d = (struct cpu_device *)dev;
+    void *p = xalloc_aligned(nbytes);
+
+    d->used += malloc_usable_size(p);
+    d->peak = d->used > d->peak ? d->used : d->peak;
+    return p;
 }
 
 static void cpu_free(struct device *dev, void *p)
 {
-    (void)dev;
+    ((struct cpu_device *)dev)->used -= malloc_usable_size(p);
     free(p);
+}
+
+static size_t cpu_memory_peak(struct device *dev)
+{
+    struct cpu_device *d = (struct cpu_device *)dev;
+    size_t peak = d->peak;
+
+    d->peak = d->used;
+    return peak;
 }
 
 static size_t cpu_memory_free(struct device *dev)
@@ -117,6 +131,7 @@ const struct backend backend_cpu = {
     .alloc = cpu_alloc,
     .free = cpu_free,
     .memory_free = cpu_memory_free,
+    .memory_peak = cpu_memory_peak,
     .upload = cpu_copy,
     .download = cpu_copy,
     .copy = cpu_copy,

@@ -16,6 +16,7 @@ extern const struct decode_ops decode_cuda; /* decode.cu */
 void *cuda_alloc(struct device *, size_t);
 void cuda_free(struct device *, void *);
 size_t cuda_memory_free(struct device *);
+size_t cuda_memory_peak(struct device *);
 size_t cuda_n_allocations(struct device *);
 void cuda_upload(struct device *, void *, const void *, size_t);
 void cuda_download(struct device *, void *, const void *, size_t);

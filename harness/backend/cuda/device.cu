@@ -101,6 +101,7 @@ const struct backend backend_cuda = {
     .alloc = cuda_alloc,
     .free = cuda_free,
     .memory_free = cuda_memory_free,
+    .memory_peak = cuda_memory_peak,
     .n_allocations = cuda_n_allocations,
     .upload = cuda_upload,
     .download = cuda_download,

@@ -24,7 +24,7 @@ struct pool {
     void *stage[2];
     cudaEvent_t staged[2]; /* the copy out of the buffer is done */
     int next;
-    size_t n_fresh;
+    size_t n_fresh, used, peak; /* used: bytes given out */
 };
 
 struct pool *pool_open(void)
@@ -121,6 +121,8 @@ void *cuda_alloc(struct device *dev, size_t nbytes)
         *b = {mem, nbytes, false};
     }
     b->used = true;
+    p->used += b->nbytes;
+    p->peak = p->used > p->peak ? p->used : p->peak;
     return b->p;
 }
 
@@ -129,8 +131,10 @@ void cuda_free(struct device *dev, void *mem)
     struct pool *p = cuda_dev(dev)->pool;
 
     for (size_t i = 0; i < p->n; i++)
-        if (p->blocks[i].p == mem)
+        if (p->blocks[i].p == mem && p->blocks[i].used) {
             p->blocks[i].used = false;
+            p->used -= p->blocks[i].nbytes;
+        }
 }
 
 size_t cuda_memory_free(struct device *dev)
@@ -142,6 +146,15 @@ size_t cuda_memory_free(struct device *dev)
     for (size_t i = 0; i < p->n; i++)
         unused += p->blocks[i].used ? 0 : p->blocks[i].nbytes;
     return unused;
+}
+
+size_t cuda_memory_peak(struct device *dev)
+{
+    struct pool *p = cuda_dev(dev)->pool;
+    size_t peak = p->peak;
+
+    p->peak = p->used;
+    return peak;
 }
 
 size_t cuda_n_allocations(struct device *dev)
