@@ -1,6 +1,7 @@
 # duo: make [all|demo|test|clean]   CONFIG=release|asan|tsan   WERROR=1   ARCH=native
 #      CUDA=1 adds the GPU backend (toolkit 12.4 or newer), for CUDA_ARCH="80 86 89 90" unless chosen;
 #      MPI=1 runs as several processes under mpirun or srun (OpenMPI)
+#      make fuzz [TARGET="json http"] [TIME=60]: the parsers under libFuzzer; fuzz-check: all, shorter, for CI
 #      make check-kernels [CUDA=1] [BENCH=1]: the GPU's operations against the CPU's
 # Sources are found by wildcard: a new file needs no line here.
 CONFIG ?= release
@@ -15,7 +16,9 @@ PACKAGES := openblas libcjson sentencepiece libpcre2-8 libzip zlib libcurl libcr
 OPT.release := -O3
 OPT.asan    := -O2 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT.tsan    := -O1 -fsanitize=thread
-OPT    := -g -march=$(ARCH) -fopenmp $(OPT.$(CONFIG))
+OPT.fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
+               -idirafter $(shell gcc -print-file-name=include)
+OPT    := -g -march=$(ARCH) $(if $(filter fuzz,$(CONFIG)),,-fopenmp) $(OPT.$(CONFIG))
 WARN   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla $(if $(WERROR),-Werror)
 WARNXX := -Wall -Wextra -Wshadow $(if $(WERROR),-Werror)
 DEPS   = $(shell pkg-config --cflags $(PACKAGES))
@@ -71,7 +74,7 @@ $B/libduo.a: $(OBJ)
 
 $B/tests/%: $O/tests/%.c.o $B/libduo.a
 	@mkdir -p $(@D)
-	$(CXX) $(OPT) -o $@ $^ $(LIBS) $(CUDA_LIBS) $(MPI_LIBS)
+	$(CXX) $(OPT) -o $@ $(filter %.o,$^) $B/libduo.a $(LIBS) $(CUDA_LIBS) $(MPI_LIBS)
 
 $O/%.c.o: %.c build/.setup
 	@mkdir -p $(@D)
@@ -115,6 +118,30 @@ $B/check_kernels: $(KERNELS)
 check-kernels: $B/check_kernels
 	$< $(if $(BENCH),--bench)
 
+# Fuzzing: scripts/fuzz builds these with CONFIG=fuzz and clang.
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(filter-out %/driver.c %/files.c,$(wildcard tests/fuzz/*.c)))
+FUZZ_WRAP := file_exists dir_exists file_read file_map_open file_map_close stat fopen zip_open gzopen
+fuzz fuzz-check:
+	@scripts/fuzz $(if $(filter fuzz-check,$@),--check) $(TARGET)
+
+$(FUZZ:%=$O/tests/fuzz/driver-%.o): $O/tests/fuzz/driver-%.o: tests/fuzz/driver.c build/.setup
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -DFUZZ_TARGET=fuzz_$* -c -o $@ $<
+
+$(FUZZ:%=$B/fuzz-%): $B/fuzz-%: $O/tests/fuzz/driver-%.o $O/tests/fuzz/%.c.o $O/tests/fuzz/files.c.o $B/libduo.a
+	$(CXX) $(OPT) -fsanitize=fuzzer $(FUZZ_WRAP:%=-Wl,--wrap=%) -o $@ $^ $(LIBS)
+
+# The arithmetic is gcc's dialect, and not what is fuzzed.
+ifeq ($(CONFIG),fuzz)
+WARN := -w
+$O/harness/backend/%.c.o: override CC := gcc
+$O/harness/backend/%.c.o: OPT := -O1 -march=$(ARCH)
+endif
+
+# The corpus of every target, given to the same functions in `make test`.
+$B/tests/test_fuzz_corpus: LIBS += $(FUZZ_WRAP:%=-Wl,--wrap=%)
+$B/tests/test_fuzz_corpus: $(patsubst %,$O/tests/fuzz/%.c.o,$(FUZZ) files)
+
 demo: build/duo
 	@scripts/demo
 
@@ -127,5 +154,6 @@ clean:
 	rm -rf build
 
 .SECONDARY:
-.PHONY: all test check-kernels demo bench clean FORCE
--include $(OBJ:.o=.d) $(wildcard $O/tests/*.d) $O/harness/cmd/main.c.d
+$O/tests/%.d: ;
+.PHONY: all test check-kernels demo bench fuzz fuzz-check clean FORCE
+-include $(OBJ:.o=.d) $(wildcard $O/tests/*.d $O/tests/fuzz/*.d) $O/harness/cmd/main.c.d

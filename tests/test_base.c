@@ -196,7 +196,8 @@ static void json_refuses(const char *text, size_t nbytes, const char *message)
 
 static void json_is_one_whole_value(void)
 {
-    char deep[4000];
+    static const size_t n_deep = 1000000;
+    char *deep = malloc(n_deep), objects[] = "{\"a\":";
     cJSON *j = json_parse(" {\"a\": 1} \r\n\t", 13, "F");
 
     CHECK(j != NULL);
@@ -205,12 +206,23 @@ static void json_is_one_whole_value(void)
     json_refuses("{\"a\": 1", 7, "bad JSON at byte");
     json_refuses("{\"a\": 1}}", 9, "something follows the value at byte 8");
     json_refuses("1 2", 3, "something follows the value at byte 2");
-    json_refuses("{}\0", 3, "something follows the value at byte 2");
+    json_refuses("{}\0", 3, "control character 0x00 at byte 2");
+    json_refuses("{\x0f\"a\": 1}", 9, "bad JSON: control character 0x0f at byte 1");
+    json_refuses("{\"a\nb\": 1}", 10, "bad JSON: control character 0x0a at byte 3");
+    json_refuses("{\"\\\"\x01\": 1}", 10, "bad JSON: control character 0x01 at byte 4");
+    json_refuses("{\"\x97\": 1}", 8, "bad JSON: invalid UTF-8 at byte 2");
     json_refuses("{'a': 1}", 8, "bad JSON");
     json_refuses("{\"a\": NaN}", 10, "bad JSON");
     json_refuses("[1,]", 4, "bad JSON");
-    memset(deep, '[', sizeof(deep));
-    json_refuses(deep, sizeof(deep), "bad JSON");
+    /* A million deep, with and without an end, is refused before the stack is. */
+    memset(deep, '[', n_deep);
+    json_refuses(deep, n_deep, "bad JSON");
+    memset(deep + n_deep / 2, ']', n_deep / 2);
+    json_refuses(deep, n_deep, "bad JSON");
+    for (size_t i = 0; i < n_deep; i++)
+        deep[i] = objects[i % 5];
+    json_refuses(deep, n_deep, "bad JSON");
+    free(deep);
 }
 
 static void json_keys_are_unique(void)

@@ -108,6 +108,8 @@ static void wrong_types(void)
     refuses("{\"rms_norm_eps\": \"1e-5\"}", "field 'rms_norm_eps'");
     refuses("{\"rms_norm_eps\": 0}", "field 'rms_norm_eps' is not positive");
     refuses("{\"rms_norm_eps\": -1e-5}", "field 'rms_norm_eps' is not positive");
+    refuses("{\"rms_norm_eps\": 1e-50}", "'rms_norm_eps' is 1e-50, which is no positive float");
+    refuses("{\"rms_norm_eps\": 1e50}", "'rms_norm_eps' is 1e+50, which is no positive float");
     refuses("{\"rope_theta\": -1}", "field 'rope_theta' is not positive");
     refuses("{\"rope_theta\": true}", "field 'rope_theta'");
     refuses("{\"tie_word_embeddings\": 1}", "field 'tie_word_embeddings' is not true or false");

@@ -14,10 +14,10 @@ static const char *label; /* of one process among several: only die() speaks, un
 /* One call per line, so that lines of several threads do not mix; a progress line is wiped. */
 static void print_line(const char *prefix, const char *text)
 {
-    const char *wipe = isatty(STDERR_FILENO) ? "\r\033[K" : "";
-
     if (!silent_lines)
-        fprintf(stderr, "%sduo: %s%s%s\n", wipe, label ? label : "", prefix, text);
+        fprintf(stderr, "%sduo: %s%s%s
+", isatty(STDERR_FILENO) ? "[K" : "",
+                label ? label : "", prefix, text);
 }
 
 int error(const char *fmt, ...)

@@ -8,6 +8,7 @@
 #include "harness/base/buf.h"
 #include "harness/base/error.h"
 #include "harness/base/file.h"
+#include "harness/base/text.h"
 
 static int by_key(const void *a, const void *b)
 {
@@ -43,11 +44,35 @@ static int check_keys(const cJSON *v, const char *where)
     return 0;
 }
 
+/* cJSON takes any control character for white space or text, and any bytes for UTF-8. */
+static int check_text(const char *text, size_t nbytes, const char *where)
+{
+    ptrdiff_t bad = utf8_valid(text, nbytes);
+    int in_string = 0;
+
+    if (bad >= 0)
+        return error("%s: bad JSON: invalid UTF-8 at byte %td", where, bad);
+    for (size_t i = 0; i < nbytes; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if (c == '"')
+            in_string = !in_string;
+        else if (c == '\\' && in_string)
+            i++;
+        else if (c < 0x20 && (in_string || !c || !strchr("\t\r\n", c)))
+            return error("%s: bad JSON: control character 0x%02x at byte %zu", where, c, i);
+    }
+    return 0;
+}
+
 cJSON *json_parse(const char *text, size_t nbytes, const char *where)
 {
     const char *end = NULL, *stop = text + nbytes;
-    cJSON *v = cJSON_ParseWithLengthOpts(text, nbytes, &end, 0);
+    cJSON *v;
 
+    if (check_text(text, nbytes, where) != 0)
+        return NULL;
+    v = cJSON_ParseWithLengthOpts(text, nbytes, &end, 0);
     if (!v) {
         size_t at = end && end >= text && end <= stop ? (size_t)(end - text) : 0;
 

@@ -1,6 +1,7 @@
 /* Strict reading of config.json. */
 #include "harness/model/config.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -142,6 +143,8 @@ static int read_sizes(struct llama_config *c, const cJSON *j, const char *where)
         number_field(j, "rms_norm_eps", where, 1e-6, &eps))
         return -1;
     c->eps = (float)eps;
+    if (!(c->eps > 0 && isfinite(c->eps)))
+        return error("%s: field 'rms_norm_eps' is %g, which is no positive float", where, eps);
     if (!json_has(j, "head_dim") && c->hidden % c->n_heads)
         return error("%s: hidden_size %zu is not a multiple of num_attention_heads %zu", where,
                      c->hidden, c->n_heads);
@@ -155,35 +158,44 @@ static int read_sizes(struct llama_config *c, const cJSON *j, const char *where)
     return 0;
 }
 
-int config_read(struct llama_config *c, const char *model_dir)
+int config_parse(struct llama_config *c, const char *text, size_t nbytes, const char *where)
 {
-    char *path = path_join(model_dir, "config.json");
-    cJSON *j = NULL;
+    cJSON *j = json_parse(text, nbytes, where);
     int rc = -1;
 
     *c = (struct llama_config){0};
-    if (!dir_exists(model_dir)) {
-        error("no model folder '%s'", model_dir);
-        goto out;
-    }
-    j = json_read(path);
     if (!j)
-        goto out;
+        return -1;
     if (!cJSON_IsObject(j)) {
-        error("%s: not a JSON object", path);
+        error("%s: not a JSON object", where);
         goto out;
     }
-    if (check_string(j, "model_type", path, "llama") ||
-        check_string(j, "hidden_act", path, "silu") || refuse_true(j, "attention_bias", path) ||
-        refuse_true(j, "mlp_bias", path) || read_sizes(c, j, path) || read_rope(c, j, path) ||
-        id_field(j, "bos_token_id", path, &c->bos) || id_field(j, "eos_token_id", path, &c->eos))
+    if (check_string(j, "model_type", where, "llama") ||
+        check_string(j, "hidden_act", where, "silu") || refuse_true(j, "attention_bias", where) ||
+        refuse_true(j, "mlp_bias", where) || read_sizes(c, j, where) || read_rope(c, j, where) ||
+        id_field(j, "bos_token_id", where, &c->bos) || id_field(j, "eos_token_id", where, &c->eos))
         goto out;
     if (json_has(j, "tie_word_embeddings") &&
-        json_bool(j, "tie_word_embeddings", path, &c->tied_head) != 0)
+        json_bool(j, "tie_word_embeddings", where, &c->tied_head) != 0)
         goto out;
     rc = 0;
 out:
     cJSON_Delete(j);
+    return rc;
+}
+
+int config_read(struct llama_config *c, const char *model_dir)
+{
+    char *path = path_join(model_dir, "config.json");
+    struct buf text = {0};
+    int rc = -1;
+
+    *c = (struct llama_config){0};
+    if (!dir_exists(model_dir))
+        error("no model folder '%s'", model_dir);
+    else if (file_read(path, &text) == 0)
+        rc = config_parse(c, buf_str(&text), text.n, path);
+    buf_release(&text);
     free(path);
     return rc;
 }

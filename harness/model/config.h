@@ -29,6 +29,9 @@ struct llama_config {
  * error, never ignored. 0, or error() naming the file and the field. */
 int config_read(struct llama_config *c, const char *model_dir);
 
+/* The same of a file's text; where: how a message begins. */
+int config_parse(struct llama_config *c, const char *text, size_t nbytes, const char *where);
+
 /* Parameters of the decoder's linears, and of the whole model. */
 size_t config_n_linear_params(const struct llama_config *c);
 size_t config_n_params(const struct llama_config *c);

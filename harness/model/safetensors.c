@@ -151,23 +151,27 @@ out:
     return rc;
 }
 
-int safetensors_open(struct safetensors *st, const char *path)
+int safetensors_parse_file(struct safetensors *st, const unsigned char *bytes, size_t nbytes)
 {
     uint64_t n = 0;
 
+    if (nbytes < 8)
+        return error("%s: too short for a safetensors file", st->path);
+    for (int i = 7; i >= 0; i--)
+        n = n << 8 | bytes[i];
+    if (n > MAX_HEADER || n > nbytes - 8)
+        return error("%s: header length %llu does not fit the file's %zu bytes", st->path,
+                     (unsigned long long)n, nbytes);
+    return safetensors_parse(st, (const char *)bytes + 8, n, bytes + 8 + n, nbytes - 8 - n);
+}
+
+int safetensors_open(struct safetensors *st, const char *path)
+{
     *st = (struct safetensors){0};
     if (file_map_open(&st->map, path) != 0)
         return -1;
     st->path = xstrdup(path);
-    if (st->map.nbytes < 8)
-        return error("%s: too short for a safetensors file", path);
-    for (int i = 7; i >= 0; i--)
-        n = n << 8 | st->map.data[i];
-    if (n > MAX_HEADER || n > st->map.nbytes - 8)
-        return error("%s: header length %llu does not fit the file's %zu bytes", path,
-                     (unsigned long long)n, st->map.nbytes);
-    return safetensors_parse(st, (const char *)st->map.data + 8, n, st->map.data + 8 + n,
-                             st->map.nbytes - 8 - n);
+    return safetensors_parse_file(st, st->map.data, st->map.nbytes);
 }
 
 void safetensors_close(struct safetensors *st)

@@ -28,8 +28,11 @@ struct safetensors {
 int safetensors_open(struct safetensors *st, const char *path);
 void safetensors_close(struct safetensors *st);
 
-/* Parses header text alone (for tests and fuzzing): nbytes of JSON, data_nbytes behind it. */
+/* Parses header text alone (for tests): nbytes of JSON, data_nbytes behind it. */
 int safetensors_parse(struct safetensors *st, const char *header, size_t nbytes,
                       const unsigned char *data, size_t data_nbytes);
+
+/* Parses a whole file in memory that outlives st (for fuzzing). st is zeroed but for its path. */
+int safetensors_parse_file(struct safetensors *st, const unsigned char *bytes, size_t nbytes);
 
 #endif

@@ -10,6 +10,7 @@
 #include "harness/model/tokenizer.h"
 #include "harness/model/tokenizer_bpe.h"
 #include "harness/model/tokenizer_split.h"
+#include "harness/model/tokenizer_tiktoken.h"
 
 enum { N_RANKS = 128000, N_SPECIALS = 256, BOS = N_RANKS, EOS = N_RANKS + 1 };
 
@@ -43,13 +44,12 @@ static int add_base64(struct buf *out, const char *s, size_t n)
     return bits & ((1u << 2 * n_pad) - 1) ? -1 : 0;
 }
 
-/* One line without its newline. */
-static int add_line(struct bpe *b, const char *path, size_t number, const char *line, size_t n,
-                    struct buf *bytes)
+int tiktoken_parse_line(const char *path, size_t number, const char *line, size_t n,
+                        struct buf *bytes)
 {
     const char *space = memchr(line, ' ', n);
     size_t cut = space ? (size_t)(space - line) : n;
-    int64_t rank = 0;
+    int rank = 0;
 
     bytes->n = 0;
     if (!space || cut + 1 == n || n - cut > 9 || add_base64(bytes, line, cut) != 0)
@@ -60,9 +60,16 @@ static int add_line(struct bpe *b, const char *path, size_t number, const char *
         rank = 10 * rank + line[i] - '0';
     }
     if (rank >= N_RANKS)
-        return error("%s line %zu: rank %lld, but LLaMA-3 has %d", path, number, (long long)rank,
-                     N_RANKS);
-    return bpe_add_token(b, rank, buf_str(bytes), bytes->n, BPE_TEXT);
+        return error("%s line %zu: rank %d, but LLaMA-3 has %d", path, number, rank, N_RANKS);
+    return rank;
+}
+
+static int add_line(struct bpe *b, const char *path, size_t number, const char *line, size_t n,
+                    struct buf *bytes)
+{
+    int rank = tiktoken_parse_line(path, number, line, n, bytes);
+
+    return rank < 0 ? -1 : bpe_add_token(b, rank, buf_str(bytes), bytes->n, BPE_TEXT);
 }
 
 static int add_lines(struct bpe *b, const char *path, const char *data, size_t nbytes)
