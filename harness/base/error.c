@@ -15,8 +15,7 @@ static const char *label; /* of one process among several: only die() speaks, un
 static void print_line(const char *prefix, const char *text)
 {
     if (!silent_lines)
-        fprintf(stderr, "%sduo: %s%s%s
-", isatty(STDERR_FILENO) ? "[K" : "",
+        fprintf(stderr, "%sduo: %s%s%s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "",
                 label ? label : "", prefix, text);
 }
 
