@@ -144,6 +144,7 @@ static void test_round_trip(void)
     record_warn(&r, "noise %d %%", 12);
     record_warn(&r, "second");
     record_set_samples(&r, ns, 3);
+    record_set_by_layer(&r, ns + 1, 2);
     r.median_ns = 2.25;
     record_set(&r.baseline, "0011223344556677");
     r.diff = -1 / 7.;
@@ -155,6 +156,7 @@ static void test_round_trip(void)
     CHECK(record_from_json(a.data, a.n, "here", &s) == 0);
     CHECK(s.value == 1 / 3. && s.stderr_ == 0.1 + 0.2 && s.bos == 0 && s.n_samples == 3);
     CHECK(s.samples_ns[2] == 1e9 / 3 && s.n_warnings == 2 && isnan(s.damp) && !s.nm);
+    CHECK(record_is_layers(&s) && s.n_by_layer == 2 && s.by_layer[1] == 1e9 / 3);
     CHECK(s.diff == -1 / 7. && s.gained == 3 && isnan(s.p_value));
     CHECK_STR(s.baseline, "0011223344556677");
     CHECK_STR(s.device, r.device);
@@ -186,7 +188,7 @@ static void test_unknown_is_null(void)
     CHECK(cJSON_IsNull(cJSON_GetObjectItem(v, "baseline")));
     CHECK(cJSON_IsNull(cJSON_GetObjectItem(v, "p_value")));
     CHECK(cJSON_IsArray(cJSON_GetObjectItem(v, "warnings")));
-    CHECK(!cJSON_GetObjectItem(v, "samples_ns"));
+    CHECK(!cJSON_GetObjectItem(v, "samples_ns") && !cJSON_GetObjectItem(v, "by_layer"));
     cJSON_Delete(v);
     buf_release(&b);
     record_release(&r);
@@ -435,7 +437,7 @@ static void test_csv(void)
     CHECK(strncmp(b.data, "run_id,time,git,model,", 22) == 0);
     CHECK(strstr(b.data,
                  ",cpu,\"a \"\"b\"\", c\",f32,,,piqa,1.0,,,,1838,1838,,acc,0.75,,,,,,,,,,,,,,,one; "
-                 "two,,,,,,,,,,,,,,,,,,,,,,,,,\r\n") != NULL);
+                 "two,,,,,,,,,,,,,,,,,,,,,,,,,,\r\n") != NULL);
     buf_release(&b);
     records_release(&rs);
 }

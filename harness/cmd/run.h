@@ -7,6 +7,7 @@
 #include "harness/measure/act_calib.h"
 #include "harness/measure/divergence.h"
 #include "harness/measure/evaluate.h"
+#include "harness/measure/layer_probe.h"
 #include "harness/measure/record.h"
 
 /* One combination of the lists. */
@@ -40,6 +41,7 @@ struct run {
     double prune_seconds, prune_nbytes; /* of the weights in memory; NaN: not pruned, not known */
     struct model dense;  /* --divergence: a second model, never pruned, and its session */
     struct session dense_session;
+    struct layer_probe probe; /* --per-layer: the dense model's layers */
     struct records records;
     struct scores *base; /* of the first cell once it is there, if it is the baseline: per task */
 };
@@ -86,6 +88,9 @@ enum dtype run_saved_dtype(const struct run *r);
 int run_add_scores(struct run *r, const struct record *cell, size_t task, const struct scores *s);
 int run_add_divergence(struct run *r, const struct record *cell, const struct prepared *p,
                        const struct divergence *d);
+
+/* --per-layer: figures is N_LAYER_METRICS x n_layers, of layer_probe_run(). 0 or error(). */
+int run_add_layers(struct run *r, const struct record *cell, const double *figures);
 
 /* Writes one task's samples to DIR/CELL/samples_TASK_ID.jsonl. 0 or error(). */
 int run_log_samples(const struct run *r, const struct record *cell, const struct prepared *p,

@@ -121,6 +121,7 @@ static double act_zeros(const struct run *r)
 struct outcome {
     struct scores *scores;        /* one per task */
     struct divergence divergence; /* where asked for */
+    double *layers;               /* figures of the layers, N_LAYER_METRICS x n_layers, or NULL */
     struct measured {
         double weight_zeros, act_zeros, n_params_left, prune_seconds, prune_nbytes;
     } measured;
@@ -135,6 +136,11 @@ static const struct prepared *divergence_text(const struct run *r, size_t cell)
     return NULL;
 }
 
+static size_t layers_nbytes(const struct run *r)
+{
+    return N_LAYER_METRICS * r->probe.n_layers * sizeof(double);
+}
+
 /* Everything from the journal; 1 if nothing is missing, so that the pruning can be skipped too. */
 static int resume_all(struct run *r, struct outcome *o, const char *key,
                       const struct prepared *text)
@@ -142,6 +148,8 @@ static int resume_all(struct run *r, struct outcome *o, const char *key,
     size_t i = 0;
 
     if (!r->journal || !journal_get(r->journal, key, "measured", &o->measured, sizeof(o->measured)))
+        return 0;
+    if (o->layers && !journal_get(r->journal, key, "layers", o->layers, layers_nbytes(r)))
         return 0;
     while (i < r->o.n_tasks && evaluate_resume(&o->scores[i], &r->tasks[i], r->journal, key))
         i++;
@@ -166,6 +174,8 @@ static int compute_all(struct run *r, const struct cell *c, struct outcome *o, c
     m->prune_nbytes = r->prune_nbytes;
     if (run_set_rules(r, c) != 0)
         return -1;
+    if (o->layers)
+        layer_probe_run(&r->probe, &r->session, o->layers);
     r->dev->ops->zero(r->dev, r->model.n_act_zero, N_GROUPS * sizeof(uint64_t));
     r->session.n_rows_run = 0;
     for (size_t i = 0; i < r->o.n_tasks && rc == 0; i++)
@@ -174,6 +184,8 @@ static int compute_all(struct run *r, const struct cell *c, struct outcome *o, c
         m->act_zeros = act_zeros(r);
     if (rc == 0 && r->journal) {
         journal_put(r->journal, key, "measured", m, sizeof(*m));
+        if (o->layers)
+            journal_put(r->journal, key, "layers", o->layers, layers_nbytes(r));
         journal_flush(r->journal);
     }
     if (rc == 0 && text)
@@ -200,6 +212,8 @@ static int report(struct run *r, struct record *base, const struct outcome *o,
     }
     if (rc == 0 && text)
         rc = run_add_divergence(r, base, text, &o->divergence);
+    if (rc == 0 && o->layers)
+        rc = run_add_layers(r, base, o->layers);
     return rc;
 }
 
@@ -213,6 +227,8 @@ int run_cell(struct run *r, size_t cell)
     char key[65] = "";
     int rc = 0;
 
+    if (r->probe.n_layers)
+        o.layers = xmalloc(layers_nbytes(r));
     run_identity(r, c, &base);
     if (!r->o.quiet)
         fprintf(stderr, "cell %zu of %zu: %s, weights %g %%, activations %g %%\n", cell + 1,
@@ -225,6 +241,7 @@ int run_cell(struct run *r, size_t cell)
         rc = report(r, &base, &o, text);
     record_release(&base);
     divergence_release(&o.divergence);
+    free(o.layers);
     if (r->o.baseline && cell == 0 && rc == 0) {
         r->base = o.scores;
         return 0;

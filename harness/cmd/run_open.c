@@ -241,6 +241,9 @@ int run_open(struct run *r)
         return -1;
     rows = r->o.batch_tokens ? r->o.batch_tokens : auto_rows(r);
     session_open(&r->session, &r->model, rows, n_pages_for(rows), 0);
+    for (size_t i = 0; i < r->o.n_tasks && r->o.per_layer; i++)
+        if (!r->tasks[i].task)
+            layer_probe_open(&r->probe, &r->session, r->tasks[i].ids.v, r->tasks[i].window);
     if (r->o.divergence) /* one window at a time */
         session_open(&r->dense_session, &r->dense, r->o.window, r->o.window / KV_PAGE + 1, 0);
     return 0;
@@ -254,6 +257,7 @@ void run_close(struct run *r)
         prepared_release(&r->tasks[i]);
     }
     free(r->base);
+    layer_probe_close(&r->probe);
     session_close(&r->session);
     session_close(&r->dense_session);
     journal_close(r->journal);

@@ -139,14 +139,15 @@ static int check_takes(const struct run_options *o, const unsigned char *given)
 
 static int check_divergence(const struct run_options *o)
 {
-    if (!o->divergence)
+    if (!o->divergence && !o->per_layer)
         return 0;
-    if (!o->baseline)
+    if (o->divergence && !o->baseline)
         return error("--divergence compares with the dense model: give --baseline too");
     for (size_t i = 0; i < o->n_tasks; i++)
         if (!o->tasks[i])
             return 0;
-    return error("--divergence runs over the text of wikitext2: add it to -t");
+    return error("%s runs over the text of wikitext2: add it to -t",
+                 o->divergence ? "--divergence" : "--per-layer");
 }
 
 static int check_source(const struct run_options *o)

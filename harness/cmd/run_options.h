@@ -53,6 +53,7 @@ struct run_options {
     size_t block;
     int baseline;   /* the dense model first, and every cell against it */
     int divergence; /* KL and same-top-1 against the dense model */
+    int per_layer;  /* records of each layer */
     const char *calib;
     const char *save_calib;
     uint64_t seed;

@@ -56,6 +56,7 @@ SETTER(set_out, o->out = s)
 SETTER(set_log_samples, o->log_samples = s)
 SETTER(set_baseline, o->baseline = 1)
 SETTER(set_divergence, o->divergence = 1)
+SETTER(set_per_layer, o->per_layer = 1)
 SETTER(set_no_bos, o->no_bos = 1)
 SETTER(set_quiet, o->quiet = 1)
 
@@ -448,6 +449,10 @@ const struct run_option run_option_table[] = {
      "KL divergence and same-top-1 rate against the dense model, over the\n" HELP_INDENT
      "windows of wikitext2; with --baseline; keeps a second, dense model",
      set_divergence, 0, RUN_EVAL},
+    {0, "per-layer", NULL,
+     "records of each layer too: zeros, and errors over the first ids of\n" HELP_INDENT
+     "wikitext2 against the dense model's layers",
+     set_per_layer, 0, SCORING},
     {0, "calib", "SPEC", "c4:NxS, c4-joined:NxS, self:NxS or FILE.i32 (N windows of S ids)",
      set_calib, TAKES_CALIB, EVERY},
     {0, "save-calib", "FILE", "write the calibration ids (.i32) and their provenance",

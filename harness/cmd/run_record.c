@@ -227,3 +227,30 @@ int run_add_divergence(struct run *r, const struct record *cell, const struct pr
                ? -1
                : 0;
 }
+
+int run_add_layers(struct run *r, const struct record *cell, const double *figures)
+{
+    const struct layer_probe *p = &r->probe;
+    const struct prepared *text = r->tasks;
+
+    while (text->task)
+        text++;
+    for (int m = 0; m < N_LAYER_METRICS; m++) {
+        const double *v = figures + (size_t)m * p->n_layers;
+        struct record rec;
+
+        if (isnan(v[0])) /* another width */
+            continue;
+        record_copy(&rec, cell);
+        record_set(&rec.task, "layers");
+        record_set(&rec.data_sha256, text->data_sha256);
+        record_set(&rec.metric, layer_metric_names[m]);
+        rec.tokens = (double)p->n_tokens;
+        rec.bos = text->bos;
+        rec.value = layer_probe_total(&r->model.source, (enum layer_metric)m, v);
+        record_set_by_layer(&rec, v, p->n_layers);
+        if (end(r, &rec, NAN) != 0)
+            return -1;
+    }
+    return 0;
+}

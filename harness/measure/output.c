@@ -41,9 +41,12 @@ static void add_csv_value(struct buf *b, const struct record *r, const struct re
             buf_addf(&list, "%s%s", i ? "; " : "", r->warnings[i]);
         doc_csv_text(b, buf_str(&list));
     } else if (f->kind == FIELD_NUMBERS) {
-        for (size_t i = 0; i < r->n_samples; i++) {
+        size_t n;
+        const double *v = field_numbers(r, f, &n);
+
+        for (size_t i = 0; i < n; i++) {
             buf_adds(b, i ? " " : "");
-            pyjson_add_number(b, r->samples_ns[i]);
+            pyjson_add_number(b, v[i]);
         }
     } else if (!isnan(field_number(r, f))) {
         pyjson_add_number(b, field_number(r, f));

@@ -29,7 +29,7 @@ int output_write(const struct records *rs, enum output_format format, const char
  * pruned rows carries a star. Valid GitHub markdown, aligned in a terminal.
  *
  * csv: a line of names, then one line per record, all fields; RFC 4180 (CRLF, quotes doubled).
- * Unknown is empty; warnings are joined by "; ", samples_ns by a space.
+ * Unknown is empty; warnings are joined by "; ", lists of numbers by a space.
  *
  * json: lm-eval's results file: results.TASK."acc,none", "acc_stderr,none", ..., versions,
  * n-samples, n-shot, higher_is_better, config, git_hash, date; and against_dense.TASK.METRIC with

@@ -1,5 +1,5 @@
 /* A document of records: which belong together, and what stands above and below their tables
- * (output_doc_scores.c, output_doc_paired.c, output_doc_speed.c). */
+ * (output_doc_scores.c, output_doc_paired.c, output_doc_speed.c, output_doc_layers.c). */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,13 +205,16 @@ static void add_scores(struct block *k, struct doc *out)
 void block_render(const struct block *k, struct doc *out)
 {
     const struct record **speeds = xcalloc(k->n, sizeof(*speeds));
+    const struct record **layers = xcalloc(k->n, sizeof(*layers));
     struct block scores = {.records = xcalloc(k->n, sizeof(*scores.records))};
     struct buf lead = {0};
-    size_t n_speeds = 0;
+    size_t n_speeds = 0, n_layers = 0;
 
     for (size_t i = 0; i < k->n; i++) {
         if (record_is_speed(k->records[i]))
             speeds[n_speeds++] = k->records[i];
+        else if (record_is_layers(k->records[i]))
+            layers[n_layers++] = k->records[i];
         else
             scores.records[scores.n++] = k->records[i];
     }
@@ -220,6 +223,8 @@ void block_render(const struct block *k, struct doc *out)
     add_limit(out, k->records[0]);
     if (scores.n)
         add_scores(&scores, out);
+    if (n_layers)
+        block_layers(layers, n_layers, out);
     if (n_speeds)
         block_speeds(speeds, n_speeds, out);
     add_warnings(out, k);
@@ -227,6 +232,7 @@ void block_render(const struct block *k, struct doc *out)
         block_sentences(speeds, n_speeds, out);
     buf_release(&lead);
     free(speeds);
+    free(layers);
     free(scores.records);
 }
 

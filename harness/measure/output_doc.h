@@ -41,6 +41,9 @@ int block_paired(const struct block *k, struct doc *out);
 void block_speeds(const struct record *const *records, size_t n, struct doc *out);
 void block_sentences(const struct record *const *records, size_t n, struct doc *out);
 
+/* Records of each layer: the table and what it means. */
+void block_layers(const struct record *const *records, size_t n, struct doc *out);
+
 /* Heads of a column ("wiki2", "piqa_n") and labels of a cell ("duogpt alpha=0.5": the method and
  * what else tells its cells apart). */
 void block_add_head(struct buf *b, const struct record *r);

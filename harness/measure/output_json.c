@@ -128,14 +128,14 @@ static void add_paired(cJSON *top, const struct record *r)
         add_group(child(child(child(top, "against_dense"), r->task), r->metric), r, GROUP_PAIRED);
 }
 
-/* A speed record's samples have no place in lm-eval's file: the whole record is kept. */
-static void add_speed(cJSON *top, const struct record *r)
+/* Lists of numbers have no place in lm-eval's file: the whole record is kept. */
+static void add_whole(cJSON *top, const char *key, const struct record *r)
 {
-    cJSON *list = cJSON_GetObjectItemCaseSensitive(top, "speed");
+    cJSON *list = cJSON_GetObjectItemCaseSensitive(top, key);
     struct buf b = {0};
 
     if (record_to_json(r, &b) == 0)
-        cJSON_AddItemToArray(list ? list : cJSON_AddArrayToObject(top, "speed"),
+        cJSON_AddItemToArray(list ? list : cJSON_AddArrayToObject(top, key),
                              cJSON_CreateRaw(b.data));
     buf_release(&b);
 }
@@ -186,7 +186,9 @@ static cJSON *new_cell(const struct records *rs, const struct cells *cells, size
         if (cells->of_record[i] != cell)
             continue;
         if (record_is_speed(&rs->items[i])) {
-            add_speed(top, &rs->items[i]);
+            add_whole(top, "speed", &rs->items[i]);
+        } else if (record_is_layers(&rs->items[i])) {
+            add_whole(top, "layers", &rs->items[i]);
         } else {
             add_result(top, &rs->items[i]);
             add_paired(top, &rs->items[i]);

@@ -88,7 +88,11 @@ const struct record_field record_fields[] = {
     FIELD(STRING, WORK, path),
     FIELD(STRING, WORK, cache),
     FIELD(COUNT, WORK, context),
-    FIELD(NUMBERS, SPEED, samples_ns),
+    {.name = "samples_ns",
+     .kind = FIELD_NUMBERS,
+     .group = GROUP_SPEED,
+     .offset = offsetof(struct record, samples_ns),
+     .n_offset = offsetof(struct record, n_samples)},
     FIELD(NUMBER, SPEED, median_ns),
     FIELD(NUMBER, SPEED, mad_ns),
     FIELD(NUMBER, SPEED, noise_pct),
@@ -110,6 +114,11 @@ const struct record_field record_fields[] = {
     FIELD(NUMBER, SPEED, watts),
     FIELD(NUMBER, SPEED, celsius),
     FIELD(STRING, SPEED, throttle),
+    {.name = "by_layer",
+     .kind = FIELD_NUMBERS,
+     .group = GROUP_LAYERS,
+     .offset = offsetof(struct record, by_layer),
+     .n_offset = offsetof(struct record, n_by_layer)},
     {.name = NULL},
 };
 
@@ -121,6 +130,12 @@ const char *field_string(const struct record *r, const struct record_field *f)
 double field_number(const struct record *r, const struct record_field *f)
 {
     return *(const double *)((const char *)r + f->offset);
+}
+
+const double *field_numbers(const struct record *r, const struct record_field *f, size_t *n)
+{
+    *n = *(const size_t *)((const char *)r + f->n_offset);
+    return *(double *const *)((const char *)r + f->offset);
 }
 
 static int is_number(const struct record_field *f)
@@ -145,6 +160,7 @@ void record_release(struct record *r)
         free(r->warnings[i]);
     free(r->warnings);
     free(r->samples_ns);
+    free(r->by_layer);
     record_init(r);
 }
 
@@ -163,6 +179,8 @@ void record_copy(struct record *to, const struct record *from)
         record_warn(to, "%s", from->warnings[i]);
     to->samples_ns = NULL;
     record_set_samples(to, from->samples_ns, from->n_samples);
+    to->by_layer = NULL;
+    record_set_by_layer(to, from->by_layer, from->n_by_layer);
 }
 
 void record_set(char **member, const char *value)
@@ -185,15 +203,25 @@ void record_warn(struct record *r, const char *fmt, ...)
     r->warnings[r->n_warnings++] = xstrdup(text);
 }
 
-void record_set_samples(struct record *r, const double *ns, size_t n)
+static void set_numbers(double **list, size_t *count, const double *values, size_t n)
 {
     double *copy = n ? xmalloc(n * sizeof(*copy)) : NULL;
 
     if (n)
-        memcpy(copy, ns, n * sizeof(*copy));
-    free(r->samples_ns);
-    r->samples_ns = copy;
-    r->n_samples = n;
+        memcpy(copy, values, n * sizeof(*copy));
+    free(*list);
+    *list = copy;
+    *count = n;
+}
+
+void record_set_samples(struct record *r, const double *ns, size_t n)
+{
+    set_numbers(&r->samples_ns, &r->n_samples, ns, n);
+}
+
+void record_set_by_layer(struct record *r, const double *values, size_t n)
+{
+    set_numbers(&r->by_layer, &r->n_by_layer, values, n);
 }
 
 void record_stamp(struct record *r)
@@ -248,6 +276,11 @@ int record_is_speed(const struct record *r)
     return r->n_samples > 0;
 }
 
+int record_is_layers(const struct record *r)
+{
+    return r->n_by_layer > 0;
+}
+
 void record_cell_id(const struct record *r, char out[17])
 {
     identity_id(r, GROUP_PLACE, out);
@@ -283,10 +316,15 @@ int record_check(const struct record *r, const char *where)
         if (is_number(f) && !number_fits(f->kind, field_number(r, f)))
             return error("%s%s%s %s: field '%s' cannot be %.17g", where, colon, task, metric,
                          f->name, field_number(r, f));
-    for (size_t i = 0; i < r->n_samples; i++)
-        if (!isfinite(r->samples_ns[i]))
-            return error("%s%s%s %s: sample %zu is %g, which is not a time", where, colon, task,
-                         metric, i, r->samples_ns[i]);
+    for (const struct record_field *f = record_fields; f->name; f++) {
+        size_t n = 0;
+        const double *v = f->kind == FIELD_NUMBERS ? field_numbers(r, f, &n) : NULL;
+
+        for (size_t i = 0; i < n; i++)
+            if (!isfinite(v[i]))
+                return error("%s%s%s %s: field '%s': number %zu is %g", where, colon, task, metric,
+                             f->name, i, v[i]);
+    }
     return 0;
 }
 

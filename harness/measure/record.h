@@ -99,6 +99,11 @@ struct record {
     double scored_acc;           /* mean over the scored tasks, acc_norm where there is one */
     double compute_mhz, memory_mhz, watts, celsius; /* means while measuring */
     char *throttle; /* none, or what was seen: power, heat, hardware, joined by + */
+
+    /* Records of task "layers" only: their metrics are those of measure/layer_probe.h, their value
+     * is over all layers. */
+    double *by_layer; /* the metric of each layer of the dense model; 1 where the layer is gone */
+    size_t n_by_layer;
 };
 
 /* All unknown. */
@@ -110,6 +115,7 @@ void record_copy(struct record *to, const struct record *from); /* `to` is overw
 void record_set(char **member, const char *value);
 void record_warn(struct record *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void record_set_samples(struct record *r, const double *ns, size_t n);
+void record_set_by_layer(struct record *r, const double *values, size_t n);
 /* Sets time to now. */
 void record_stamp(struct record *r);
 
@@ -125,6 +131,9 @@ void record_cell_id(const struct record *r, char out[17]);
 
 /* Has it any speed field? */
 int record_is_speed(const struct record *r);
+
+/* Is it of each layer? */
+int record_is_layers(const struct record *r);
 
 /* Refuses, naming task and metric: no task, metric, model or protocol; a value that is not finite;
  * infinity or a fractional count elsewhere. `where` begins the message, "" for nothing. 0 or

@@ -12,7 +12,7 @@ enum field_kind {
     FIELD_COUNT,   /* double holding a whole number from 0 to 2^53, NaN unknown */
     FIELD_BOOL,    /* double 0 or 1, NaN unknown */
     FIELD_STRINGS, /* char **, count n_warnings */
-    FIELD_NUMBERS, /* double *, count n_samples */
+    FIELD_NUMBERS, /* double *, its count at n_offset */
 };
 enum field_group {
     GROUP_RUN,    /* when and by what */
@@ -24,12 +24,14 @@ enum field_group {
     GROUP_RESULT, /* measured */
     GROUP_PAIRED, /* measured, against the dense model on the same documents */
     GROUP_SPEED,  /* measured, speed records */
+    GROUP_LAYERS, /* measured, records of each layer */
 };
 struct record_field {
     const char *name; /* NULL ends the table */
     enum field_kind kind;
     enum field_group group;
-    size_t offset; /* into struct record */
+    size_t offset;   /* into struct record */
+    size_t n_offset; /* of the count of FIELD_NUMBERS */
 };
 
 /* In the order in which they are written. */
@@ -41,6 +43,7 @@ const struct record_field *record_field_find(const char *name);
 /* The member itself; the kind says its type. */
 const char *field_string(const struct record *r, const struct record_field *f);
 double field_number(const struct record *r, const struct record_field *f);
+const double *field_numbers(const struct record *r, const struct record_field *f, size_t *n);
 
 /* Appends the line name="text" or name=number that stands for a known field in an identity; nothing
  * for an unknown field or a list. */

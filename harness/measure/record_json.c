@@ -23,9 +23,12 @@ void field_add_json(struct buf *b, const struct record *r, const struct record_f
         buf_addc(b, ']');
     } else if (f->kind == FIELD_NUMBERS) {
         buf_addc(b, '[');
-        for (size_t i = 0; i < r->n_samples; i++) {
+        size_t n;
+        const double *v = field_numbers(r, f, &n);
+
+        for (size_t i = 0; i < n; i++) {
             buf_adds(b, i ? ", " : "");
-            pyjson_add_number(b, r->samples_ns[i]);
+            pyjson_add_number(b, v[i]);
         }
         buf_addc(b, ']');
     } else if (f->kind == FIELD_STRING || isnan(field_number(r, f))) {
@@ -39,13 +42,14 @@ void field_add_json(struct buf *b, const struct record *r, const struct record_f
 
 int record_to_json(const struct record *r, struct buf *out)
 {
-    int with_speed = record_is_speed(r);
+    int with_speed = record_is_speed(r), with_layers = record_is_layers(r);
     char sep = '{';
 
     if (record_check(r, "") != 0)
         return -1;
     for (const struct record_field *f = record_fields; f->name; f++) {
-        if ((f->group == GROUP_SPEED || f->group == GROUP_WORK) && !with_speed)
+        if (((f->group == GROUP_SPEED || f->group == GROUP_WORK) && !with_speed) ||
+            (f->group == GROUP_LAYERS && !with_layers))
             continue;
         buf_addf(out, "%c%s\"%s\": ", sep, sep == ',' ? " " : "", f->name);
         field_add_json(out, r, f);
@@ -58,13 +62,18 @@ int record_to_json(const struct record *r, struct buf *out)
 static int read_list(struct record *r, const struct record_field *f, const cJSON *v,
                      const char *where)
 {
+    double *numbers = NULL;
     const cJSON *item;
     size_t n = 0;
 
     if (!cJSON_IsArray(v))
         return error("%s: field '%s' is not a list", where, f->name);
-    if (f->kind == FIELD_NUMBERS)
-        r->samples_ns = xcalloc((size_t)cJSON_GetArraySize(v), sizeof(double));
+    if (f->kind == FIELD_NUMBERS) {
+        n = (size_t)cJSON_GetArraySize(v);
+        numbers = n ? xcalloc(n, sizeof(*numbers)) : NULL;
+        *(double **)((char *)r + f->offset) = numbers;
+        *(size_t *)((char *)r + f->n_offset) = n;
+    }
     cJSON_ArrayForEach(item, v)
     {
         if (f->kind == FIELD_STRINGS ? !cJSON_IsString(item) : !cJSON_IsNumber(item))
@@ -72,9 +81,8 @@ static int read_list(struct record *r, const struct record_field *f, const cJSON
         if (f->kind == FIELD_STRINGS)
             record_warn(r, "%s", item->valuestring);
         else
-            r->samples_ns[n++] = item->valuedouble;
+            *numbers++ = item->valuedouble;
     }
-    r->n_samples = f->kind == FIELD_NUMBERS ? n : r->n_samples;
     return 0;
 }
 

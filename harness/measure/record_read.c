@@ -153,8 +153,7 @@ double record_number(const struct record_line *l, const char *field)
 const double *record_samples(const struct record_line *l, const char *field, size_t *n)
 {
     const struct record_field *f = record_field_find(field);
-    int known = f && f->kind == FIELD_NUMBERS && l->rec.n_samples > 0;
 
-    *n = known ? l->rec.n_samples : 0;
-    return known ? l->rec.samples_ns : NULL;
+    *n = 0;
+    return f && f->kind == FIELD_NUMBERS ? field_numbers(&l->rec, f, n) : NULL;
 }

@@ -30,7 +30,8 @@ int record_list_read(struct record_list *l, const char *path);
 void record_list_release(struct record_list *l);
 
 /* A field by its name in files ("task", "stderr"), known or not. Unknown, null or of another type:
- * NULL, NaN (truths are 1 and 0), NULL with *n = 0. Borrowed. The array is `samples_ns` alone. */
+ * NULL, NaN (truths are 1 and 0), NULL with *n = 0. Borrowed. The arrays are `samples_ns` and
+ * `by_layer`. */
 const char *record_string(const struct record_line *l, const char *field);
 double record_number(const struct record_line *l, const char *field);
 const double *record_samples(const struct record_line *l, const char *field, size_t *n);

@@ -208,6 +208,7 @@ static int load_all(struct model *m)
         struct layer *l = &m->layers[i];
 
         layer_alloc(l, m, m->store ? layer_store_place(m->store, i) : NULL);
+        l->source = i;
         l->norm1 = device_tensor(dev, DTYPE_F32, 1, h);
         l->norm2 = device_tensor(dev, DTYPE_F32, 1, h);
         if (load_norms(m, i) != 0 || load_linears(m, i) != 0)

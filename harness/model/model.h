@@ -24,6 +24,7 @@ struct linear {
 struct layer {
     struct attention_shape shape; /* of this layer; n_heads 0: no attention: no norm1, qkv, o */
     size_t intermediate;          /* m of this layer; 0: no MLP: no norm2, gate_up, down */
+    size_t source;                /* its number in the source, where layers were removed */
     struct tensor norm1, norm2;   /* 1 x h, f32 */
     struct tensor qkv;            /* (nh + 2 nkv) d x h: rows of q, k, v */
     struct tensor o;              /* h x nh d */
