@@ -88,13 +88,13 @@ $O/%.cu.o: %.cu
 	@mkdir -p $(@D)
 	$(NVCC) $(NVFLAGS) -c -o $@ $<
 
-# The revision is compiled into one file, again only when it changes.
+# The revision and the compiler's options are compiled into one file, again only when they change.
 GIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 $O/.git-rev: FORCE
 	@mkdir -p $(@D)
-	@echo '$(GIT)' | cmp -s - $@ || echo '$(GIT)' >$@
+	@echo '$(GIT) $(OPT)' | cmp -s - $@ || echo '$(GIT) $(OPT)' >$@
 $O/harness/cmd/version.c.o: $O/.git-rev
-$O/harness/cmd/version.c.o: CFLAGS += -DDUO_GIT='"$(GIT)"'
+$O/harness/cmd/version.c.o: CFLAGS += -DDUO_GIT='"$(GIT)"' -DDUO_OPT='"$(strip $(OPT))"'
 
 # Installs what is missing, once; again only when the list of packages changes.
 build/.setup: scripts/setup

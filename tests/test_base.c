@@ -11,6 +11,7 @@
 #include "harness/base/file.h"
 #include "harness/base/json.h"
 #include "harness/base/sha256.h"
+#include "harness/base/words.h"
 #include "tests/test.h"
 
 static char folder[] = "/tmp/duo-test-base-XXXXXX";
@@ -313,6 +314,32 @@ static void sha256_examples(void)
     CHECK_STR(hex, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
 }
 
+static void words_round_trip(void)
+{
+    static const char *const words[] = {"duo",  "--data",      "a b", "",
+                                        "it's", "$(x)`y`\"\\", "*",   "\xc3\xa9"};
+    enum { N = sizeof(words) / sizeof(words[0]) };
+    struct buf b = {0};
+    char **back;
+
+    words_quote(&b, words, N);
+    CHECK_STR(b.data, "duo --data 'a b' '' 'it'\\''s' '$(x)`y`\"\\' '*' '\xc3\xa9'");
+    CHECK(words_split(b.data, "here", &back) == N);
+    for (int i = 0; i < N; i++)
+        CHECK_STR(back[i], words[i]);
+    free(back);
+    CHECK(words_split("  a\\ b\t\"c\\\"d\\e\"'f'  ", "here", &back) == 2);
+    CHECK_STR(back[0], "a b");
+    CHECK_STR(back[1], "c\"d\\ef");
+    CHECK(back[2] == NULL);
+    free(back);
+    CHECK(words_split("", "here", &back) == 0 && !back[0]);
+    free(back);
+    CHECK(words_split("a 'b", "here", &back) == -1 && strstr(error_last(), "here: a quote"));
+    CHECK(words_split("a \"b\\", "here", &back) == -1);
+    buf_release(&b);
+}
+
 int main(void)
 {
     if (!mkdtemp(folder))
@@ -330,5 +357,6 @@ int main(void)
     RUN(json_fields_are_typed);
     RUN(json_quotes);
     RUN(sha256_examples);
+    RUN(words_round_trip);
     return rmdir(folder) != 0;
 }

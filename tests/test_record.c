@@ -434,7 +434,7 @@ static void test_csv(void)
     record_warn(&r, "two");
     CHECK(records_add(&rs, &r) == 0);
     CHECK(output_render(&rs, OUTPUT_CSV, &b) == 0);
-    CHECK(strncmp(b.data, "run_id,time,git,model,", 22) == 0);
+    CHECK(strncmp(b.data, "run_id,time,git,command,host,", 29) == 0);
     CHECK(strstr(b.data,
                  ",cpu,\"a \"\"b\"\", c\",f32,,,piqa,1.0,,,,1838,1838,,acc,0.75,,,,,,,,,,,,,,,one; "
                  "two,,,,,,,,,,,,,,,,,,,,,,,,,,\r\n") != NULL);

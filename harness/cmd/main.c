@@ -23,6 +23,7 @@ static const struct {
     {"generate", cmd_generate, "prune in memory, then continue a text", 0},
     {"report", cmd_report, "records as tables, or as one page with plots", 0},
     {"compare", cmd_compare, "two files of records: what became better or worse", 0},
+    {"rerun", cmd_rerun, "run again what made a record, and compare", 0},
     {"fetch", cmd_fetch, "download data sets and models, verified", 0},
     {"list", cmd_list, "tasks, methods, backends, sources, protocols", 1},
 };

@@ -269,5 +269,6 @@ void run_close(struct run *r)
     model_close(&r->dense);
     tokenizer_close(r->tokenizer);
     checkpoint_close(&r->checkpoint);
+    free(r->o.command_line);
     device_close(r->dev);
 }

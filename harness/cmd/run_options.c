@@ -11,6 +11,7 @@
 #include "harness/base/error.h"
 #include "harness/base/file.h"
 #include "harness/base/progress.h"
+#include "harness/base/words.h"
 #include "harness/cmd/cmd.h"
 #include "harness/cmd/run_options_table.h"
 
@@ -83,8 +84,8 @@ static void help(const struct run_options *o)
 }
 
 /* The option that argv[i] names ("-m", "--model", "--model=X"), its value in *value. */
-static const struct run_option *match(const struct run_options *o, const char *arg,
-                                      const char **value)
+const struct run_option *run_option_match(const struct run_options *o, const char *arg,
+                                          const char **value)
 {
     *value = NULL;
     for (size_t i = 0; i < n_run_options; i++) {
@@ -240,6 +241,20 @@ int run_options_locate(struct run_options *o)
     return 0;
 }
 
+static char *command_line(int argc, char **argv)
+{
+    struct buf b = {0};
+
+    buf_adds(&b, "duo ");
+    words_quote(&b, (const char *const *)argv, (size_t)argc);
+    for (size_t i = 0; i < b.n; i++)
+        if ((unsigned char)b.data[i] < 0x20 || b.data[i] == 0x7f) {
+            buf_release(&b);
+            return NULL;
+        }
+    return buf_detach(&b);
+}
+
 int run_options_parse(struct run_options *o, int argc, char **argv)
 {
     unsigned char given[MAX_OPTIONS] = {0};
@@ -262,12 +277,13 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
                               .n_new = 128,
                               .packed = -1,
                               .saving = {.dtype = SAVE_AS_READ, .shard_nbytes = 5000000000}};
+    o->command_line = command_line(argc, argv);
     for (size_t c = 0; c < sizeof(commands) / sizeof(commands[0]); c++)
         if (strcmp(argv[0], commands[c].name) == 0)
             o->command = commands[c].command;
     for (int i = 1; i < argc; i++) {
         const char *value;
-        const struct run_option *p = match(o, argv[i], &value);
+        const struct run_option *p = run_option_match(o, argv[i], &value);
 
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             help(o);

@@ -27,6 +27,7 @@ enum run_what {
 
 struct run_options {
     enum run_command command;
+    char *command_line; /* all words, for records; NULL where it cannot be a record's text */
     const char *model, *data_dir;
     const char *shape;     /* synthetic weights of this shape instead of a model */
     const char *tokenizer; /* folder of the tokenizer; NULL: the model's */

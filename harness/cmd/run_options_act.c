@@ -30,12 +30,13 @@ int options_act_rule(struct run_options *o, const char *s)
 int options_act_allocation(struct run_options *o, const char *s)
 {
     return parse_word("--act-allocation", s, (const char *const[]){"uniform", "greedy"}, 2,
-                &o->act_greedy);
+                      &o->act_greedy);
 }
 
 int options_act_part(struct run_options *o, const char *s)
 {
-    return parse_word("--act-part", s, (const char *const[]){"all", "last-half"}, 2, &o->act_last_half);
+    return parse_word("--act-part", s, (const char *const[]){"all", "last-half"}, 2,
+                      &o->act_last_half);
 }
 
 int options_act_ratios(struct run_options *o, const char *s)

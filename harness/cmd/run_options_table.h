@@ -20,6 +20,11 @@ struct run_option {
 extern const struct run_option run_option_table[];
 extern const size_t n_run_options; /* at most MAX_OPTIONS */
 
+/* The option that an argument names ("-m", "--model", "--model=DIR"), among those of o->command,
+ * and in *value what follows "=", or NULL. NULL: none. */
+const struct run_option *run_option_match(const struct run_options *o, const char *arg,
+                                          const char **value);
+
 /* Setters in run_options_act.c. */
 int options_nm(struct run_options *o, const char *s);
 int options_act_rule(struct run_options *o, const char *s);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "harness/cmd/cmd.h"
+#include "harness/cmd/environment.h"
 #include "harness/cmd/run.h"
 #include "harness/measure/paired.h"
 #include "harness/measure/stats.h"
@@ -91,6 +92,8 @@ void run_identity(const struct run *r, const struct cell *c, struct record *out)
     record_init(out);
     record_stamp(out);
     record_set(&out->git, duo_git);
+    record_set(&out->command, o->command_line);
+    environment_fields(out);
     record_set(&out->model, o->shape ? o->shape : o->model);
     record_set(&out->model_sha256, o->shape ? NULL : r->model_sha256);
     if (o->shape) {

@@ -11,9 +11,13 @@
 #include "harness/base/buf.h"
 
 struct record {
-    char *run_id; /* 16 hex digits, see record_id(); filled by records_add() where NULL */
-    char *time;   /* ISO 8601, UTC, "2025-01-31T12:00:00Z": when the task began */
-    char *git;    /* revision of the program */
+    char *run_id;    /* 16 hex digits, see record_id(); filled by records_add() where NULL */
+    char *time;      /* ISO 8601, UTC, "2025-01-31T12:00:00Z": when the task began */
+    char *git;       /* revision of the program */
+    char *command;   /* "duo eval ...", quoted for a shell: what duo rerun runs again */
+    char *host;      /* processor, clock, memory, kernel */
+    char *build;     /* compiler and its options */
+    char *libraries; /* files of those that numbers may depend on, with their versions */
 
     char *model;             /* folder or name as given */
     char *model_sha256;      /* of its content before pruning, 64 hex digits */
