@@ -16,6 +16,7 @@
 #define FREE_UNPACKED ((size_t)1 << 20) /* so small that no ratio matters */
 #define MAX_RATIO 200                   /* text packs to a half or a tenth; deflate can do 1032 */
 #define MAX_LINE ((size_t)1 << 26)
+#define MAX_LINES ((size_t)4 << 30) /* of all lines together: C4's shard has 0.8 GB */
 
 /* Refuses what unpacks to too much. where: how the message begins. */
 static int check_ratio(const char *where, size_t unpacked, size_t packed)
@@ -253,6 +254,10 @@ int data_lines_next(struct data_lines *l, const char **line, size_t *nbytes)
         *end = 0;
     l->used += *nbytes + (end ? 1 : 0);
     l->n++;
+    l->total += *nbytes + 1;
+    if (l->total > MAX_LINES)
+        return error("'%s' line %zu: the file unpacks to more than %zu MiB", l->path, l->n,
+                     MAX_LINES >> 20);
     return 1;
 }
 

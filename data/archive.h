@@ -17,13 +17,15 @@ int data_read(const char *data_dir, const char *set, const char *archive, const 
               struct buf *out);
 
 /* The lines of a file that is too large to be read at once: DATA/SET/FILE or DATA/SET/FILE.gz. A
- * FILE that itself ends in ".gz" is unpacked. A line is at most 64 MiB. */
+ * FILE that itself ends in ".gz" is unpacked. A line is at most 64 MiB, all
+ * together at most 4 GiB. */
 struct data_lines {
     char *path;      /* the file being read */
     size_t n;        /* number of the line returned last, from 1 */
     void *gz;        /* private: zlib's stream, which reads plain files as well */
     struct buf text; /* private: bytes read; the line returned last begins it */
     size_t used;     /* private: bytes of text that are done with */
+    size_t total;    /* private: bytes of all lines */
 };
 
 /* 0, or error(); after either, data_lines_close is allowed. */

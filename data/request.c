@@ -10,6 +10,7 @@
 #include "harness/base/error.h"
 
 #define MAX_HEADER_BYTES (64 << 10)
+#define MAX_PAGE_BYTES (1 << 20) /* of a body that is not the file: a redirect's, an error's */
 
 /* No further try can help: why. Returns -1. */
 static int give_up(struct transfer *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -189,8 +190,11 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
     size_t n_bytes = size * n;
     int64_t limit = t->file->max_bytes;
 
-    if (!t->response.is_body)
-        return n_bytes; /* an error page */
+    if (!t->response.is_body) {
+        t->response.n_page_bytes += n_bytes;
+        return t->response.n_page_bytes <= MAX_PAGE_BYTES ? n_bytes
+                                                          : 0; /* the status says enough */
+    }
     if (limit && t->part.n_bytes + (int64_t)n_bytes > limit) {
         give_up(t, "too large: more than %lld bytes", (long long)limit);
         return 0;

@@ -304,7 +304,7 @@ void transfer_end(struct transfer *t, CURLcode rc)
 {
     if (t->fatal.n)
         FAIL(t, "%s: %s", t->file->name, buf_str(&t->fatal));
-    else if (rc == CURLE_OK)
+    else if (rc == CURLE_OK || (rc == CURLE_WRITE_ERROR && t->response.n_page_bytes))
         take_status(t);
     else if (rc == CURLE_WRITE_ERROR && t->response.status == 206)
         start_over(t, "the file changed at the server");

@@ -25,7 +25,8 @@ struct response {
     char etag[256];
     char error_code[64]; /* X-Error-Code, as model hubs send it */
     size_t n_header_bytes;
-    int is_body; /* 200 or 206: the bytes go to the part */
+    int is_body;         /* 200 or 206: the bytes go to the part */
+    size_t n_page_bytes; /* of any other body */
 };
 
 struct transfer {

@@ -33,6 +33,7 @@ struct route {
     size_t stall_after;    /* send nothing more after so many bytes */
     long lie;              /* added to the true Content-Length */
     size_t n_huge_header;  /* so many bytes of headers */
+    int has_endless_page;  /* with status: a body that does not end */
     const char *then_body; /* after `times`, this body of the same length ... */
     const char *then_etag; /* ... with this ETag */
 
@@ -142,8 +143,23 @@ static int server_body(int fd, const struct route *r, const char *body, size_t n
     return r->is_chunked ? server_send(fd, "0\r\n\r\n", 5) : 0;
 }
 
+/* Until the client hangs up. */
+static int server_endless_page(int fd, const struct route *r)
+{
+    static const char block[1 << 16];
+
+    server_sendf(fd, "HTTP/1.1 %d No\r\nContent-Length: 1125899906842624\r\n%s%s%s\r\n", r->status,
+                 r->redirect ? "Location: " : "", r->redirect ? r->redirect : "",
+                 r->redirect ? "\r\n" : "");
+    while (server_send(fd, block, sizeof(block)) == 0)
+        ;
+    return -1;
+}
+
 static int server_trouble(int fd, const struct route *r)
 {
+    if (r->has_endless_page)
+        return server_endless_page(fd, r);
     if (r->redirect)
         return server_sendf(fd, "HTTP/1.1 %d Found\r\nLocation: %s\r\n%sContent-Length: 0\r\n\r\n",
                             r->status ? r->status : 302, r->redirect, r->header ? r->header : "");

@@ -177,6 +177,27 @@ static void hostile_zip(void)
     unlink(at("z.zip"));
 }
 
+/* Nothing is unpacked to disk, and a member is found by its whole name alone: one that climbs is
+ * one of that name, and one that is a link holds text. */
+static void climbing_and_linking_members(void)
+{
+    const size_t entry = 22 + 46 + 5;
+    static const unsigned char unix_made[2] = {30, 3}, is_link[4] = {0, 0, 0xff, 0xa1};
+
+    put("secret", "secret", 6);
+    put_zip("z.zip", "../secret", "harmless", 8, ZIP_CM_STORE);
+    CHECK(reads("z.zip", "a.txt", NULL));
+    CHECK(reads("z.zip", "secret.txt", NULL));
+    CHECK(said("has no member 'secret.txt'", "duo fetch s"));
+    put_zip("z.zip", "a.txt", "secret", 6, ZIP_CM_STORE);
+    patch("z.zip", entry - 4, 1, unix_made, 2);
+    patch("z.zip", entry - 38, 1, is_link, 4); /* a link to the file beside it */
+    put("secret", "what it leads to", 16);
+    CHECK(reads("z.zip", "a.txt", "secret"));
+    unlink(at("z.zip"));
+    unlink(at("secret"));
+}
+
 static void bombs(void)
 {
     const size_t nbytes = (size_t)16 << 20;
@@ -286,6 +307,7 @@ int main(void)
     RUN(folder_then_zip_then_gz);
     RUN(missing_names_the_paths_and_fetch);
     RUN(hostile_zip);
+    RUN(climbing_and_linking_members);
     RUN(bombs);
     RUN(hostile_gz);
     RUN(lines_plain_and_packed);

@@ -154,6 +154,29 @@ static void files_that_cannot_be_read_or_written(void)
     free(empty);
 }
 
+/* A file is refused by its size before any of it is read. */
+static void huge_files_are_not_read_whole(void)
+{
+    char *path = path_join(folder, "huge");
+    struct buf b = {0};
+
+    CHECK(file_write_atomic(path, "x", 1) == 0 && truncate(path, FILE_READ_MAX + (off_t)1) == 0);
+    CHECK(file_read(path, &b) == -1 && b.cap == 0);
+    CHECK(strstr(error_last(), "/huge' is larger than 1024 MiB") != NULL);
+    CHECK(!json_read(path));
+    unlink(path);
+    buf_release(&b);
+    free(path);
+}
+
+/* What strangers name is shown and not obeyed. */
+static void messages_are_one_harmless_line(void)
+{
+    error("tensor '%s'", "a\nb\033[2J\x7f\tc\xc2\x9b"
+                         "1m\xc3\xa9");
+    CHECK_STR(error_last(), "tensor 'a?b?[2J??c??1m\xc3\xa9'");
+}
+
 static void folders_are_made(void)
 {
     char *deep = path_join(folder, "a/b//c/"), *b = path_join(folder, "a/b");
@@ -350,6 +373,8 @@ int main(void)
     RUN(atomic_write_replaces);
     RUN(atomic_write_without_space);
     RUN(files_that_cannot_be_read_or_written);
+    RUN(huge_files_are_not_read_whole);
+    RUN(messages_are_one_harmless_line);
     RUN(folders_are_made);
     RUN(paths_are_joined);
     RUN(json_is_one_whole_value);

@@ -214,6 +214,9 @@ static void fetches_a_sharded_model(void)
     o.endpoint = keep("http://127.0.0.1:%d", server.port[0]);
     CHECK(fetch_run(&o) == 0);
     CHECK(gate->n_requests == 1);
+    /* The token is in none of the files. */
+    CHECK(system(keep("grep -rq Bearer '%s' || grep -rq hf_secret '%s'", o.cache, o.cache)) != 0);
+    CHECK(system(keep("grep -rq pieces '%s'", o.cache)) == 0);
     unsetenv("DUO_CACHE");
     free(dir);
 }

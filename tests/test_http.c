@@ -235,6 +235,19 @@ static void keeps_to_size_limits(void)
     forget(&g);
 }
 
+/* A page in place of the file is not read to its end, which may never come. */
+static void cuts_endless_pages(void)
+{
+    bad((struct route){.path = "/endless-page", .times = -1, .status = 404, .has_endless_page = 1},
+        NULL, "endless-page: not found at 127.0.0.1 (HTTP 404)", 1);
+    bad((struct route){.path = "/endless-redirect",
+                       .times = -1,
+                       .status = 302,
+                       .redirect = "/target",
+                       .has_endless_page = 1},
+        NULL, "endless-redirect: 127.0.0.1 redirects (HTTP 302) without an address", 1);
+}
+
 static void verifies_hashes(void)
 {
     char linked[128];
@@ -369,6 +382,7 @@ int main(void)
     RUN(keeps_the_token_at_home);
     RUN(sees_lies_about_length);
     RUN(keeps_to_size_limits);
+    RUN(cuts_endless_pages);
     RUN(verifies_hashes);
     RUN(names_refusals);
     RUN(waits_and_tries_again);

@@ -11,6 +11,18 @@ static _Thread_local char last[1024];
 static int silent_lines;
 static const char *label; /* of one process among several: only die() speaks, under this name */
 
+/* Names come from files and servers of strangers: a message stays one line, and a terminal shows it
+ * and does not obey it. */
+static void disarm(char *text)
+{
+    for (unsigned char *p = (unsigned char *)text; *p; p++)
+        if (*p < ' ' || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)) {
+            if (*p == 0xc2)
+                *p++ = '?'; /* U+0080 to U+009F are control characters too */
+            *p = '?';
+        }
+}
+
 /* One call per line, so that lines of several threads do not mix; a progress line is wiped. */
 static void print_line(const char *prefix, const char *text)
 {
@@ -26,6 +38,7 @@ int error(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(last, sizeof(last), fmt, ap);
     va_end(ap);
+    disarm(last);
     if (!label)
         print_line("", last);
     return -1;
@@ -39,6 +52,7 @@ void warning(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    disarm(text);
     if (!label)
         print_line("warning: ", text);
 }
@@ -50,6 +64,7 @@ void die(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(last, sizeof(last), fmt, ap);
     va_end(ap);
+    disarm(last);
     silent_lines = 0; /* only errors and warnings can be silenced */
     print_line("", last);
     exit(1);

@@ -5,7 +5,8 @@
 #include <stddef.h>
 
 /* Prints "duo: MESSAGE" and a newline on stderr and returns -1, so that a caller can write
- * `return error("cannot open '%s'", path)`. Called once, where the cause is known. */
+ * `return error("cannot open '%s'", path)`. Called once, where the cause is known. Control
+ * characters in a message, here and below, are shown as '?'. */
 int error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Prints "duo: warning: MESSAGE"; the run goes on. */

@@ -59,13 +59,21 @@ int dir_make(const char *path)
 int file_read(const char *path, struct buf *out)
 {
     FILE *f = fopen(path, "rb");
-    size_t n;
-    int rc = 0;
+    size_t n, before = out->n;
+    struct stat st;
+    int large, rc = 0;
 
     if (!f)
         return error("cannot open '%s': %s", path, strerror(errno));
+    large = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) && st.st_size > FILE_READ_MAX;
     do {
-        char *to = buf_reserve(out, 1 << 16);
+        char *to;
+
+        if (large || out->n - before > FILE_READ_MAX) {
+            fclose(f);
+            return error("'%s' is larger than %zu MiB", path, (size_t)FILE_READ_MAX >> 20);
+        }
+        to = buf_reserve(out, 1 << 16);
 
         n = fread(to, 1, 1 << 16, f);
         out->n += n;

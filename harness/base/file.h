@@ -17,7 +17,9 @@ char *path_join(const char *dir, const char *name);
 /* mkdir -p. Returns 0 or error(). */
 int dir_make(const char *path);
 
-/* Appends the whole file to out. Returns 0 or error(). */
+/* Appends the whole file to out. Returns 0 or error(), also for one of more than FILE_READ_MAX bytes:
+ * what is read whole is small, and an endless one (a link to /dev/zero) must not eat the memory. */
+#define FILE_READ_MAX (1 << 30)
 int file_read(const char *path, struct buf *out);
 
 /* A file mapped privately: writes to it (there are none) would never reach the disk. */
