@@ -84,6 +84,12 @@ enum throttle {
     THROTTLE_HARDWARE = 4, /* slowed down by the hardware itself: heat or power brake */
 };
 
+/* Copies beside the computation: how long they ran, and how much of it operations had to wait. */
+struct stream_times {
+    double seconds, waited;
+    double nbytes;
+};
+
 struct device;
 
 struct backend {
@@ -131,6 +137,13 @@ struct backend {
      * until then. */
     void (*stream_in)(struct device *dev, void *dst, const void *host, size_t nbytes);
     void (*stream_wait)(struct device *dev);
+    /* The way back: begins to copy once all operations called before are done. The copies of both
+     * ways run in the order of their calls. */
+    void (*stream_out)(struct device *dev, void *host, const void *src, size_t nbytes);
+    /* Returns when all copies begun so far are done. */
+    void (*stream_sync)(struct device *dev);
+    /* What the copies took since the device was opened; waits for them. */
+    void (*stream_times)(struct device *dev, struct stream_times *out);
 
     /* ---- forward */
     /* out[t,:] = table[ids[t],:] */
@@ -264,6 +277,8 @@ struct backend {
 /* What every backend's device begins with. */
 struct device {
     const struct backend *ops;
+    size_t memory_limit; /* the caller's to set: alloc gives at most so many bytes at a time, as if
+                            the device were so small; 0: as much as there is */
 };
 
 /* NULL-terminated; the first is the CPU. The one place that knows which backends are built. */

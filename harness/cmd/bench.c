@@ -151,6 +151,8 @@ static int follow_cell(struct run *r, size_t i, size_t first, void *arg)
 {
     struct bench *b = arg;
 
+    if (r->o.what == WHAT_PRUNE)
+        return 0;
     b->cell = &r->cells[i];
     b->scored = bench_scores_of(r, first);
     if (r->o.baseline && i == 0)
@@ -174,7 +176,7 @@ static int bench_cells(struct run *r)
     b.models.seed = r->o.seed;
     b.models.read_rate = bench_read_rate(r->dev, READ_SECONDS);
     rc = run_cells(r, follow_cell, &b);
-    if (rc == 0 && !b.n_timed)
+    if (rc == 0 && !b.n_timed && r->o.what != WHAT_PRUNE)
         return error("nothing was timed: --context and --prompt are longer than the model allows, "
                      "or the weights are not on the device");
     if (r->records.n && output_write(&r->records, r->o.format, r->o.out) != 0)

@@ -23,6 +23,7 @@ struct run {
     char model_sha256[65];
     struct tokenizer *tokenizer;
     struct model model;
+    size_t n_shape_layers;         /* of the shape, of which --layers may run fewer */
     int pruned;                    /* the model's weights are not the checkpoint's */
     const struct cell *weights_of; /* the cell whose weights they are; NULL: unknown */
     const struct cell *failed;     /* the last cell that could not be pruned */
@@ -55,6 +56,12 @@ void run_close(struct run *r);
 /* Prunes, scores and adds the cell's records; after the baseline, also compared with it. 0 or
  * error(). */
 int run_cell(struct run *r, size_t cell);
+
+/* Prunes the model for the cell, if its weights are not those already. 0 or error(). */
+int run_prune(struct run *r, const struct cell *c);
+
+/* Pruned layers that are lost, for neither host memory nor --layer-dir has them. */
+size_t run_dropped(const struct run *r);
 
 /* Runs all cells, those on the same weights one after another, and after each what follows it (may
  * be NULL): 0 or error(); its weights are in memory, its records are those from number `first` on.

@@ -4,91 +4,6 @@
 
 #include "harness/base/error.h"
 #include "harness/cmd/run.h"
-#include "harness/measure/sweep.h"
-
-/* ---- pruning */
-
-static void print_layer_zeros(const struct run *r)
-{
-    const struct model *m = &r->model;
-
-    fprintf(stderr, "zeros in %%      q      k      v      o   gate     up   down\n");
-    for (size_t i = 0; i < m->config.n_layers; i++) {
-        fprintf(stderr, "  layer %3zu ", i);
-        for (int l = 0; l < N_LINEARS; l++)
-            fprintf(stderr, " %6.2f",
-                    100 * (double)linear_zeros(m, i, l) /
-                        (double)tensor_numel(m->layers[i].linears[l].w));
-        fprintf(stderr, "\n");
-    }
-}
-
-static void print_layer_shapes(const struct run *r)
-{
-    const struct model *m = &r->model;
-
-    fprintf(stderr, "%zu layers of hidden size %zu: heads and neurons left\n", m->config.n_layers,
-            m->config.hidden);
-    for (size_t i = 0; i < m->config.n_layers; i++)
-        fprintf(stderr, "  layer %3zu  %4zu %6zu\n", i, m->layers[i].shape.n_heads,
-                m->layers[i].intermediate);
-}
-
-/* What pruning took; it began with a call of memory_peak(). */
-static void set_cost(struct run *r, const struct cell *c, double seconds)
-{
-    struct device *dev = r->dev;
-
-    r->prune_seconds = r->prune_nbytes = NAN;
-    if (!c->method->takes)
-        return;
-    r->prune_seconds = seconds;
-    if (dev->ops->memory_peak)
-        r->prune_nbytes = (double)dev->ops->memory_peak(dev);
-}
-
-static int prune(struct run *r, const struct cell *c)
-{
-    struct prune_options p = run_prune_options(r, c);
-    struct sweep_times t;
-
-    if (r->weights_of && run_same_weights(r->weights_of, c))
-        return 0;
-    if (r->failed && run_same_weights(r->failed, c))
-        return error("%s w%g: not pruned again, for the same failed before", c->method->name,
-                     c->sparsity);
-    r->weights_of = NULL;
-    r->failed = c; /* until all went well */
-    if (r->pruned && model_restore(&r->model) != 0)
-        return -1;
-    r->pruned = c->method->takes != 0;
-    if (r->dev->ops->memory_peak)
-        r->dev->ops->memory_peak(r->dev);
-    if (sweep_prune(&r->model, c->method, &p, r->calib.ids, r->calib.n_windows, r->calib.window,
-                    &t) != 0)
-        return -1;
-    set_cost(r, c, t.total);
-    /* What is scored is what is saved. */
-    if (r->o.save && save_round(&r->model, r->o.saving.dtype) != 0)
-        return -1;
-    if (c->method->takes && !r->o.quiet) {
-        if (c->method->restructure)
-            fprintf(stderr, "pruned in %.1f s, at most %.2f GiB\n", t.total,
-                    r->prune_nbytes / (1 << 30));
-        else if (c->method->needs)
-            fprintf(stderr,
-                    "pruned in %.1f s: forward passes %.1f, statistics %.1f, solving %.1f; at most "
-                    "%.2f GiB\n",
-                    t.total, t.forward, t.statistics, t.solve, r->prune_nbytes / (1 << 30));
-        if (c->method->restructure)
-            print_layer_shapes(r);
-        else
-            print_layer_zeros(r);
-    }
-    r->weights_of = c;
-    r->failed = NULL;
-    return 0;
-}
 
 /* Share of the linears' weights that met a zero input since the counters were set to 0: the mean
  * over the groups' shares of zero inputs, each weighed by its weights. */
@@ -164,12 +79,12 @@ static int compute_all(struct run *r, const struct cell *c, struct outcome *o, c
                        const struct prepared *text)
 {
     struct measured *m = &o->measured;
-    int rc = prune(r, c);
+    int rc = run_prune(r, c);
 
     if (rc != 0)
         return -1;
-    r->weight_zeros = m->weight_zeros = model_zero_share(&r->model);
-    m->n_params_left = (double)model_n_params_left(&r->model);
+    r->weight_zeros = m->weight_zeros = run_dropped(r) ? NAN : model_zero_share(&r->model);
+    m->n_params_left = run_dropped(r) ? NAN : (double)model_n_params_left(&r->model);
     m->prune_seconds = r->prune_seconds;
     m->prune_nbytes = r->prune_nbytes;
     if (run_set_rules(r, c) != 0)

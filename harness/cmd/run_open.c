@@ -51,18 +51,35 @@ static int has_room_for_dense(const struct run *r)
     return !r->model.store && (double)r->dev->ops->memory_free(r->dev) > 1.8 * nbytes;
 }
 
+static void print_residence(const struct model *m)
+{
+    size_t n = 0;
+
+    while (n < m->config.n_layers && layer_store_holds(m->store, n))
+        n++;
+    if (n == m->config.n_layers)
+        fprintf(stderr, "the layers stay in host memory and are copied to the device in turn\n");
+    else
+        fprintf(stderr, "%zu of %zu layers stay in host memory, the others are %s each time\n", n,
+                m->config.n_layers, m->checkpoint ? "read" : "made");
+}
+
 static int open_model(struct run *r)
 {
     const struct run_options *o = &r->o;
-    struct model_source src = {.seed = o->seed};
+    struct model_source src = {.seed = o->seed, .host_limit = o->host_limit};
     enum dtype dtype = DTYPE_F16; /* of synthetic weights */
     size_t n_vocab;
 
     if (device_open(&r->dev, o->backend, o->threads) != 0)
         return -1;
+    r->dev->memory_limit = o->memory_limit;
     if (o->shape ? synthetic_config(&src.config, o->shape) != 0
                  : checkpoint_open(&r->checkpoint, o->model) != 0)
         return -1;
+    r->n_shape_layers = src.config.n_layers;
+    if (o->n_layers && o->n_layers < src.config.n_layers)
+        src.config.n_layers = o->n_layers;
     n_vocab = o->shape ? src.config.n_vocab : r->checkpoint.config.n_vocab;
     if (open_tokenizer(r, o->tokenizer ? o->tokenizer : o->model, n_vocab) != 0 ||
         (o->divergence && divergence_check(r->dev) != 0))
@@ -76,7 +93,7 @@ static int open_model(struct run *r)
         model_open_from(&r->model, r->dev, &src, dtype, o->residence) != 0)
         return -1;
     if (r->model.store && !o->quiet)
-        fprintf(stderr, "the layers stay in host memory and are copied to the device in turn\n");
+        print_residence(&r->model);
     return o->divergence || (r->keep_dense && has_room_for_dense(r))
                ? model_open_from(&r->dense, r->dev, &src, dtype, o->residence)
                : 0;
@@ -195,6 +212,8 @@ static int check_outputs(const struct run_options *o)
         if (paths[i])
             atomic_file_abort(&a);
     }
+    if (o->layer_dir && dir_make(o->layer_dir) != 0)
+        return -1;
     return o->log_samples ? dir_make(o->log_samples) : 0;
 }
 
@@ -203,6 +222,8 @@ static int check_outputs(const struct run_options *o)
 #define AUTO_ROWS_HOST 2048
 #define AUTO_ROWS_DEVICE 16384
 #define AUTO_BYTES ((size_t)2 << 30)
+#define AUTO_BYTES_STREAMED ((size_t)8 << 30) /* each batch brings all layers anew */
+#define AUTO_ROWS_STREAMED 32768
 
 static size_t n_pages_for(size_t rows)
 {
@@ -211,12 +232,13 @@ static size_t n_pages_for(size_t rows)
 
 static size_t auto_rows(const struct run *r)
 {
-    size_t rows = AUTO_ROWS_DEVICE, most, least = r->o.window;
+    size_t rows = r->model.store ? AUTO_ROWS_STREAMED : AUTO_ROWS_DEVICE, least = r->o.window;
+    size_t most = r->model.store ? AUTO_BYTES_STREAMED : AUTO_BYTES, half;
 
     if (r->dev->ops->is_host)
         return least > AUTO_ROWS_HOST ? least : AUTO_ROWS_HOST;
-    most = r->dev->ops->memory_free(r->dev) / 2;
-    most = most < AUTO_BYTES ? most : AUTO_BYTES;
+    half = r->dev->ops->memory_free(r->dev) / 2;
+    most = most < half ? most : half;
     while (rows > least && session_nbytes(&r->model, rows, n_pages_for(rows), 0) > most)
         rows = rows / 2 > least ? rows / 2 : least;
     return rows;

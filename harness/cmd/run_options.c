@@ -159,6 +159,12 @@ static int check_source(const struct run_options *o)
         return error(
             "--shape %s: synthetic weights have no tokenizer: name one with --tokenizer DIR",
             o->shape);
+    if (o->n_layers && !o->shape)
+        return error("--layers is for --shape: fewer layers of a model are another model");
+    if (o->layer_dir && o->residence == RESIDENCE_DEVICE)
+        return error("--layer-dir keeps layers that are streamed: not with --weights device");
+    if (o->layer_dir && o->shape)
+        return error("--layer-dir is for models of a checkpoint");
     return 0;
 }
 
@@ -207,6 +213,8 @@ static void apply_defaults(struct run_options *o)
         o->act_sparsities[o->n_act_sparsities++] = -1;
     if (o->command == RUN_BENCH)
         apply_bench_defaults(o);
+    if (o->layer_dir)
+        o->residence = RESIDENCE_STREAM;
     if (!o->n_methods)
         o->methods[o->n_methods++] = pruners[0];
     if (!o->n_act_sparsities)

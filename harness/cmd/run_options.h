@@ -23,6 +23,7 @@ enum run_what {
     WHAT_PREFILL = 8,
     WHAT_WINDOWS = 16,
     WHAT_ALL = 31,
+    WHAT_PRUNE = 32, /* pruning alone: nothing is timed after it */
 };
 
 struct run_options {
@@ -31,7 +32,10 @@ struct run_options {
     const char *model, *data_dir;
     const char *shape;     /* synthetic weights of this shape instead of a model */
     const char *tokenizer; /* folder of the tokenizer; NULL: the model's */
+    size_t n_layers;       /* of the shape; 0: all */
     enum residence residence;
+    size_t memory_limit, host_limit; /* bytes; 0: what is there */
+    const char *layer_dir;           /* where pruned layers are kept, or NULL */
     int demo; /* the embedded model: its data and calibration are the defaults */
 
     const struct task *tasks[MAX_LIST]; /* NULL: wikitext2 */

@@ -59,6 +59,7 @@ SETTER(set_divergence, o->divergence = 1)
 SETTER(set_per_layer, o->per_layer = 1)
 SETTER(set_no_bos, o->no_bos = 1)
 SETTER(set_quiet, o->quiet = 1)
+SETTER(set_layer_dir, o->layer_dir = s)
 
 static int set_shape(struct run_options *o, const char *s)
 {
@@ -76,6 +77,26 @@ static int set_weights(struct run_options *o, const char *s)
 
     o->residence = (enum residence)i;
     return rc;
+}
+
+static int set_memory_limit(struct run_options *o, const char *s)
+{
+    return parse_nbytes("--memory-limit", s, &o->memory_limit);
+}
+
+static int set_host_limit(struct run_options *o, const char *s)
+{
+    return parse_nbytes("--host-limit", s, &o->host_limit);
+}
+
+static int set_layers(struct run_options *o, const char *s)
+{
+    uint64_t v = 0;
+
+    if (parse_whole("--layers", s, 1, 100000, &v) != 0)
+        return -1;
+    o->n_layers = v;
+    return 0;
 }
 
 static int add_task_named(struct run_options *o, const struct task *t)
@@ -327,8 +348,9 @@ static int set_shard_size(struct run_options *o, const char *s)
 
 static int add_what(struct run_options *o, const char *s)
 {
-    static const char *const known[] = {"linears", "layer", "decode", "prefill", "windows"};
-    int i = 0, rc = parse_word("--what", s, known, 5, &i);
+    static const char *const known[] = {"linears", "layer",   "decode",
+                                        "prefill", "windows", "prune"};
+    int i = 0, rc = parse_word("--what", s, known, 6, &i);
 
     if (rc == 0)
         o->what |= 1u << i;
@@ -416,6 +438,7 @@ const struct run_option run_option_table[] = {
      "instead of a model: synthetic weights of llama2-7b, llama2-13b,\n" HELP_INDENT
      "llama3-8b, ..., drawn from --seed; for measuring speed",
      set_shape, 0, SCORING},
+    {0, "layers", "N", "only the first N layers of the shape", set_layers, 0, SCORING},
     {0, "tokenizer", "DIR", "take the tokenizer from there; default: the model's", set_tokenizer, 0,
      EVERY},
     {'t', "tasks", "LIST", "comma list: wikitext2, piqa, ..., or all (see duo list tasks)",
@@ -481,6 +504,18 @@ const struct run_option run_option_table[] = {
      "device, stream (in host memory, copied layer by layer), or auto\n" HELP_INDENT
      "(default): stream where they do not fit the device",
      set_weights, 0, EVERY},
+    {0, "memory-limit", "SIZE",
+     "use at most so much of the device's memory, such as 24GiB: layers and\n" HELP_INDENT
+     "hidden states that do not fit then are streamed",
+     set_memory_limit, 0, EVERY},
+    {0, "host-limit", "SIZE",
+     "streamed layers in host memory; others are read again each time;\n" HELP_INDENT
+     "default: three quarters of what is free",
+     set_host_limit, 0, EVERY},
+    {0, "layer-dir", "DIR",
+     "stream the weights, and keep each pruned layer there once it is done:\n" HELP_INDENT
+     "the same command goes on from them after a kill",
+     set_layer_dir, 0, RUN_EVAL | RUN_PRUNE},
     {0, "threads", "N", "CPU threads; default: all", set_threads, 0, EVERY},
     {0, "batch-tokens", "N", "tokens per forward pass; default auto; scores do not depend on it",
      set_batch_tokens, 0, ALL},
@@ -488,8 +523,8 @@ const struct run_option run_option_table[] = {
      0, RUN_EVAL},
     {0, NULL, NULL, "measuring", NULL, 0, RUN_BENCH},
     {0, "what", "LIST",
-     "linears, layer, decode, prefill, windows (perplexity's rate);\n" HELP_INDENT
-     "default: all; the demo: without windows",
+     "linears, layer, decode, prefill, windows (perplexity's rate), prune\n" HELP_INDENT
+     "(pruning alone); default: the first five; the demo: without windows",
      set_what, 0, RUN_BENCH},
     {0, "context", "LIST", "tokens in the cache while decoding; default 512", set_contexts, 0,
      RUN_BENCH},

@@ -12,12 +12,14 @@
 
 #include "harness/base/error.h"
 #include "harness/base/progress.h"
+#include "harness/measure/hidden.h"
 #include "harness/measure/layer_stats.h"
 #include "harness/measure/restructure.h"
 #include "harness/model/reshape.h"
 #include "harness/model/session.h"
 
-/* On the host all streams together stay below this; a device's own memory is used up to a half. */
+/* On the host all streams together stay below this; a device's own memory is used up to a half, and
+ * what does not fit there is in host memory. */
 #define HOST_STREAM_BYTES ((size_t)1 << 30)
 
 struct sweep {
@@ -26,7 +28,7 @@ struct sweep {
     const struct prune_options *options;
     struct session s;
     size_t window, n_windows, per_chunk; /* windows per chunk */
-    struct tensor xd, xs;                /* T x h, f32: streams */
+    struct hidden xd, xs;                /* T x h, f32: streams */
     struct tensor as; /* T x nh d: sparsified attention output of the pruned stream; data NULL:
                          not kept */
     struct tensor in_d, attn_d, act_d; /* one chunk of the dense stream */
@@ -140,6 +142,12 @@ static struct chunk chunk_begin(struct sweep *w, const int32_t *ids, size_t c)
     for (size_t i = 0; i < n; i++)
         batch_add(&w->s.batch, ids + (first + i) * w->window, w->window, -1);
     batch_upload(&w->s.batch, w->m->dev);
+    hidden_go_to(&w->xs, c);
+    if (two_streams(w)) {
+        hidden_go_to(&w->xd, c);
+        hidden_begin_copies(&w->xd);
+    }
+    hidden_begin_copies(&w->xs);
     return (struct chunk){first * w->window, n * w->window};
 }
 
@@ -153,6 +161,23 @@ static struct tensor rows(struct tensor t, struct chunk c)
     return tensor_rows(t, c.first, c.n);
 }
 
+/* The chunk's rows of the streams, to read; and to add to. */
+static struct tensor xs_rows(const struct sweep *w)
+{
+    return hidden_rows(&w->xs);
+}
+
+static struct tensor xd_rows(const struct sweep *w)
+{
+    return hidden_rows(&w->xd);
+}
+
+static void add_to(struct sweep *w, struct hidden *x, struct tensor in, struct tensor weight)
+{
+    layer_add(&w->s, hidden_rows(x), in, weight);
+    hidden_changed(x);
+}
+
 static struct tensor head_rows(struct tensor t, struct chunk c)
 {
     return tensor_rows(t, 0, c.n);
@@ -164,9 +189,9 @@ static void pass_qkv(struct sweep *w, struct chunk c)
 {
     struct tensor in = head_rows(w->s.in, c), in_d = head_rows(w->in_d, c);
 
-    layer_attention_input(&w->s, &w->m->layers[w->layer], rows(w->xs, c), in);
+    layer_attention_input(&w->s, &w->m->layers[w->layer], xs_rows(w), in);
     if (two_streams(w))
-        layer_attention_input(&w->s, &w->dense, rows(w->xd, c), in_d);
+        layer_attention_input(&w->s, &w->dense, xd_rows(w), in_d);
     collect(w, GROUP_QKV, in, in_d);
 }
 
@@ -177,7 +202,7 @@ static struct tensor sparse_attention(struct sweep *w, struct chunk c)
     struct tensor attn = w->as.data ? rows(w->as, c) : head_rows(w->s.attn, c);
     struct layer *l = &w->m->layers[w->layer];
 
-    layer_attention_input(&w->s, l, rows(w->xs, c), in);
+    layer_attention_input(&w->s, l, xs_rows(w), in);
     layer_attention(&w->s, l, w->layer, in, attn);
     return attn;
 }
@@ -188,12 +213,12 @@ static void pass_o(struct sweep *w, struct chunk c)
     struct tensor attn_d = head_rows(w->attn_d, c);
 
     if (two_streams(w)) {
-        layer_attention_input(&w->s, &w->dense, rows(w->xd, c), in);
+        layer_attention_input(&w->s, &w->dense, xd_rows(w), in);
         layer_attention(&w->s, &w->dense, w->layer, in, attn_d);
     }
     collect(w, GROUP_O, attn, attn_d);
     if (two_streams(w))
-        layer_add(&w->s, rows(w->xd, c), attn_d, w->dense.o);
+        add_to(w, &w->xd, attn_d, w->dense.o);
 }
 
 static void pass_gate_up(struct sweep *w, struct chunk c)
@@ -201,10 +226,10 @@ static void pass_gate_up(struct sweep *w, struct chunk c)
     struct tensor in = head_rows(w->s.in, c), in_d = head_rows(w->in_d, c);
     struct layer *l = &w->m->layers[w->layer];
 
-    layer_add(&w->s, rows(w->xs, c), w->as.data ? rows(w->as, c) : sparse_attention(w, c), l->o);
-    layer_mlp_input(&w->s, l, rows(w->xs, c), in);
+    add_to(w, &w->xs, w->as.data ? rows(w->as, c) : sparse_attention(w, c), l->o);
+    layer_mlp_input(&w->s, l, xs_rows(w), in);
     if (two_streams(w))
-        layer_mlp_input(&w->s, &w->dense, rows(w->xd, c), in_d);
+        layer_mlp_input(&w->s, &w->dense, xd_rows(w), in_d);
     collect(w, GROUP_GATE_UP, in, in_d);
 }
 
@@ -214,15 +239,15 @@ static void pass_down(struct sweep *w, struct chunk c)
     struct tensor act_d = head_rows(w->act_d, c);
     struct layer *l = &w->m->layers[w->layer];
 
-    layer_mlp_input(&w->s, l, rows(w->xs, c), in);
+    layer_mlp_input(&w->s, l, xs_rows(w), in);
     layer_mlp_hidden(&w->s, l, in, act);
     if (two_streams(w)) {
-        layer_mlp_input(&w->s, &w->dense, rows(w->xd, c), in);
+        layer_mlp_input(&w->s, &w->dense, xd_rows(w), in);
         layer_mlp_hidden(&w->s, &w->dense, in, act_d);
     }
     collect(w, GROUP_DOWN, act, act_d);
     if (two_streams(w))
-        layer_add(&w->s, rows(w->xd, c), act_d, w->dense.down);
+        add_to(w, &w->xd, act_d, w->dense.down);
 }
 
 static void pass_finish(struct sweep *w, struct chunk c)
@@ -230,16 +255,16 @@ static void pass_finish(struct sweep *w, struct chunk c)
     struct tensor in = head_rows(w->s.in, c), act = head_rows(w->s.act, c);
     struct layer *l = &w->m->layers[w->layer];
 
-    layer_mlp_input(&w->s, l, rows(w->xs, c), in);
+    layer_mlp_input(&w->s, l, xs_rows(w), in);
     layer_mlp_hidden(&w->s, l, in, act);
-    layer_add(&w->s, rows(w->xs, c), act, l->down);
+    add_to(w, &w->xs, act, l->down);
 }
 
 /* One-pass methods: every group's input of the layer as it was, the stream not yet moved. */
 static void pass_all(struct sweep *w, struct chunk c)
 {
     struct tensor in = head_rows(w->s.in, c), attn = head_rows(w->s.attn, c);
-    struct tensor act = head_rows(w->s.act, c), x = head_rows(w->s.x, c), from = rows(w->xs, c);
+    struct tensor act = head_rows(w->s.act, c), x = head_rows(w->s.x, c), from = xs_rows(w);
     struct layer *l = &w->m->layers[w->layer];
 
     w->m->dev->ops->copy(w->m->dev, x.data, from.data, tensor_nbytes(x));
@@ -260,10 +285,27 @@ static void pass_forward(struct sweep *w, struct chunk c)
     struct tensor in = head_rows(w->s.in, c), attn = head_rows(w->s.attn, c);
     struct layer *l = &w->m->layers[w->layer];
 
-    layer_attention_input(&w->s, l, rows(w->xs, c), in);
+    layer_attention_input(&w->s, l, xs_rows(w), in);
     layer_attention(&w->s, l, w->layer, in, attn);
-    layer_add(&w->s, rows(w->xs, c), attn, l->o);
+    add_to(w, &w->xs, attn, l->o);
     pass_finish(w, c);
+}
+
+/* A layer whose pruned weights are there already: both streams move on. */
+static void pass_resumed(struct sweep *w, struct chunk c)
+{
+    struct tensor in = head_rows(w->s.in, c), attn = head_rows(w->s.attn, c);
+    struct tensor act = head_rows(w->s.act, c);
+
+    pass_forward(w, c);
+    if (!two_streams(w))
+        return;
+    layer_attention_input(&w->s, &w->dense, xd_rows(w), in);
+    layer_attention(&w->s, &w->dense, w->layer, in, attn);
+    add_to(w, &w->xd, attn, w->dense.o);
+    layer_mlp_input(&w->s, &w->dense, xd_rows(w), in);
+    layer_mlp_hidden(&w->s, &w->dense, in, act);
+    add_to(w, &w->xd, act, w->dense.down);
 }
 
 static void each_chunk(struct sweep *w, const int32_t *ids,
@@ -294,8 +336,6 @@ static int sequential_layer(struct sweep *w, const int32_t *ids)
     };
     int rc = 0;
 
-    if (two_streams(w))
-        layer_copy(&w->dense, w->m, w->layer);
     for (int i = 0; i < 4 && rc == 0; i++) {
         stats_open(w, step[i].group);
         each_chunk(w, ids, step[i].pass, step[i].share);
@@ -304,8 +344,6 @@ static int sequential_layer(struct sweep *w, const int32_t *ids)
     }
     if (rc == 0 && w->layer + 1 < w->m->config.n_layers)
         each_chunk(w, ids, pass_finish, 0.1);
-    if (two_streams(w))
-        layer_copy_free(&w->dense, w->m);
     return rc;
 }
 
@@ -327,27 +365,55 @@ static int one_pass_layer(struct sweep *w, const int32_t *ids)
     return rc;
 }
 
+/* One layer, or what an earlier run has left of it. */
+static int prune_layer(struct sweep *w, const int32_t *ids)
+{
+    double begin = now_seconds();
+    int is_last = w->layer + 1 == w->m->config.n_layers, rc = 0;
+
+    model_layer(w->m, w->layer);
+    if (two_streams(w))
+        layer_copy(&w->dense, w->m, w->layer);
+    if (model_layer_resume(w->m, w->layer)) {
+        w->times.n_resumed++;
+        if (!is_last)
+            each_chunk(w, ids, pass_resumed, 1);
+    } else {
+        rc = w->method->sequential ? sequential_layer(w, ids) : one_pass_layer(w, ids);
+        if (rc == 0)
+            model_layer_changed(w->m, w->layer);
+    }
+    if (two_streams(w))
+        layer_copy_free(&w->dense, w->m);
+    w->times.layers[w->layer] = now_seconds() - begin;
+    return rc;
+}
+
 /* ---- the whole */
 
 static void embed_all(struct sweep *w, const int32_t *ids)
 {
     for (size_t i = 0; i < n_chunks(w); i++) {
-        struct chunk c = chunk_begin(w, ids, i);
-        struct tensor xs = rows(w->xs, c), xd = rows(w->xd, c);
+        struct tensor xs;
 
+        chunk_begin(w, ids, i);
+        xs = xs_rows(w);
         session_embed(&w->s, xs);
-        if (two_streams(w))
-            w->m->dev->ops->copy(w->m->dev, xd.data, xs.data, tensor_nbytes(xs));
+        hidden_changed(&w->xs);
+        if (two_streams(w)) {
+            w->m->dev->ops->copy(w->m->dev, xd_rows(w).data, xs.data, tensor_nbytes(xs));
+            hidden_changed(&w->xd);
+        }
     }
 }
 
-/* Is there memory for the attention's output beside the streams? */
-static int keep_attention(const struct sweep *w, size_t stream, size_t attention)
+/* Bytes of device memory that the streams may take. */
+static size_t room_for_streams(const struct sweep *w)
 {
     struct device *dev = w->m->dev;
-    size_t most = dev->ops->is_host ? HOST_STREAM_BYTES : dev->ops->memory_free(dev) / 2;
 
-    return (two_streams(w) ? 2 : 1) * stream + attention <= most;
+    return dev->ops->is_host && !dev->memory_limit ? HOST_STREAM_BYTES
+                                                   : dev->ops->memory_free(dev) / 2;
 }
 
 static void streams_open(struct sweep *w)
@@ -355,18 +421,21 @@ static void streams_open(struct sweep *w)
     struct device *dev = w->m->dev;
     const struct llama_config *k = &w->m->config;
     size_t q = k->n_heads * k->head_dim, t = w->n_windows * w->window;
-    size_t chunk = w->per_chunk * w->window, widest = k->intermediate;
+    size_t chunk = w->per_chunk * w->window, widest = k->intermediate, streams, room;
+    int on_host;
 
     session_open(&w->s, w->m, chunk, w->per_chunk * batch_pages_for(0, w->window), 0);
-    w->xs = device_tensor(dev, DTYPE_F32, t, k->hidden);
-    if (w->method->sequential &&
-        keep_attention(w, t * k->hidden * sizeof(float), t * q * dtype_size(w->m->dtype)))
+    streams = (two_streams(w) ? 2 : 1) * t * k->hidden * sizeof(float);
+    room = room_for_streams(w);
+    on_host = streams > room && (!dev->ops->is_host || dev->memory_limit);
+    hidden_open(&w->xs, dev, t, k->hidden, chunk, on_host);
+    if (w->method->sequential && streams + t * q * dtype_size(w->m->dtype) <= room)
         w->as = device_tensor(dev, w->m->dtype, t, q);
     if (!two_streams(w))
         return;
     widest = k->hidden > widest ? k->hidden : widest;
     widest = q > widest ? q : widest;
-    w->xd = device_tensor(dev, DTYPE_F32, t, k->hidden);
+    hidden_open(&w->xd, dev, t, k->hidden, chunk, on_host);
     w->in_d = device_tensor(dev, w->m->dtype, chunk, k->hidden);
     w->attn_d = device_tensor(dev, w->m->dtype, chunk, q);
     w->act_d = device_tensor(dev, w->m->dtype, chunk, k->intermediate);
@@ -375,10 +444,12 @@ static void streams_open(struct sweep *w)
 
 static void streams_close(struct sweep *w)
 {
-    struct tensor *all[] = {&w->xd, &w->xs, &w->as, &w->in_d, &w->attn_d, &w->act_d, &w->diff};
+    struct tensor *all[] = {&w->as, &w->in_d, &w->attn_d, &w->act_d, &w->diff};
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
         device_tensor_free(w->m->dev, all[i]);
+    hidden_close(&w->xs);
+    hidden_close(&w->xd);
     session_close(&w->s);
 }
 
@@ -388,10 +459,18 @@ static int without_data(struct sweep *w)
     int rc = 0;
 
     for (w->layer = 0; w->layer < w->m->config.n_layers && rc == 0; w->layer++) {
+        double begin = now_seconds();
+
         model_layer(w->m, w->layer);
+        if (model_layer_resume(w->m, w->layer)) {
+            w->times.n_resumed++;
+            continue;
+        }
         for (int g = 0; g < N_GROUPS && rc == 0; g++)
             rc = prune_group(w, g);
-        model_layer_changed(w->m, w->layer);
+        if (rc == 0)
+            model_layer_changed(w->m, w->layer);
+        w->times.layers[w->layer] = now_seconds() - begin;
     }
     return rc;
 }
@@ -422,11 +501,8 @@ static int with_data(struct sweep *w, const int32_t *ids)
     progress_begin(&w->progress, what, "tokens x layers",
                    (double)(n_layers * w->n_windows * w->window));
     embed_all(w, ids);
-    for (w->layer = 0; w->layer < n_layers && rc == 0; w->layer++) {
-        model_layer(w->m, w->layer);
-        rc = w->method->sequential ? sequential_layer(w, ids) : one_pass_layer(w, ids);
-        model_layer_changed(w->m, w->layer);
-    }
+    for (w->layer = 0; w->layer < n_layers && rc == 0; w->layer++)
+        rc = prune_layer(w, ids);
     if (rc == 0)
         progress_end(&w->progress);
     streams_close(w);
@@ -473,14 +549,24 @@ static int restructure(struct sweep *w, const int32_t *ids)
     return 0;
 }
 
+void sweep_times_release(struct sweep_times *t)
+{
+    free(t->layers);
+    *t = (struct sweep_times){0};
+}
+
 int sweep_prune(struct model *m, const struct pruner *method, const struct prune_options *o,
                 const int32_t *ids, size_t n_windows, size_t window, struct sweep_times *times)
 {
     struct sweep w = {
         .m = m, .method = method, .options = o, .window = window, .n_windows = n_windows};
     double start = now_seconds();
+    struct stream_times before, after;
     int rc;
 
+    w.times.n_layers = m->config.n_layers;
+    w.times.layers = xcalloc(m->config.n_layers, sizeof(double));
+    m->dev->ops->stream_times(m->dev, &before);
     w.clock = start;
     if (method->restructure) {
         rc = restructure(&w, ids);
@@ -493,7 +579,13 @@ int sweep_prune(struct model *m, const struct pruner *method, const struct prune
         rc = with_data(&w, ids);
     }
     w.times.total = now_seconds() - start;
+    m->dev->ops->stream_times(m->dev, &after);
+    w.times.copies = (struct stream_times){.seconds = after.seconds - before.seconds,
+                                           .waited = after.waited - before.waited,
+                                           .nbytes = after.nbytes - before.nbytes};
     if (times)
         *times = w.times;
+    else
+        sweep_times_release(&w.times);
     return rc;
 }

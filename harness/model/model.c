@@ -3,10 +3,12 @@
 
 #include <assert.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "harness/base/error.h"
+#include "harness/base/memory.h"
 #include "harness/model/rope.h"
 #include "harness/model/synthetic.h"
 
@@ -20,8 +22,12 @@ static const struct {
     {"mlp.down_proj", GROUP_DOWN},
 };
 
-/* Room that a model leaves on the device for running it: sessions, scratch, the library's own. */
+/* Room that a model leaves on the device for running it, but a quarter at most: sessions, scratch,
+ * the library's own. */
 #define ROOM_TO_WORK ((size_t)4 << 30)
+
+/* A checkpoint expands compressed tensors into memory that it has once. */
+static pthread_mutex_t reading = PTHREAD_MUTEX_INITIALIZER;
 
 static void make(const struct model *m, const char *name, struct tensor dst)
 {
@@ -33,43 +39,65 @@ static void make(const struct model *m, const char *name, struct tensor dst)
         dev->ops->fill_normal(dev, dst, SYNTHETIC_STDDEV, m->seed, synthetic_stream(name));
 }
 
-/* Fills dst with the named tensor of the model's source, converting on the device. */
-static int load(const struct model *m, const char *name, struct tensor dst)
+static int upload_named(const struct model *m, const char *name, struct tensor dst)
 {
-    const struct checkpoint *c = m->checkpoint;
     struct device *dev = m->dev;
     struct tensor host, raw;
 
-    if (!c) {
-        make(m, name, dst);
-        return 0;
-    }
-    if (checkpoint_tensor(c, name, dst.rows, dst.cols, &host) != 0)
+    if (checkpoint_tensor(m->checkpoint, name, dst.rows, dst.cols, &host) != 0)
         return -1;
     raw = device_tensor(dev, host.dtype, host.rows, host.cols);
     dev->ops->upload(dev, raw.data, host.data, tensor_nbytes(host));
     dev->ops->convert(dev, dst, raw);
     device_tensor_free(dev, &raw);
-    if (!dev->ops->all_finite(dev, dst))
-        return error("%s: tensor '%s' has values that are not finite%s", c->dir, name,
-                     dst.dtype == DTYPE_F16 ? " in f16" : "");
     return 0;
+}
+
+static int check_finite(const struct model *m, const char *name, struct tensor t)
+{
+    return m->dev->ops->all_finite(m->dev, t)
+               ? 0
+               : error("%s: tensor '%s' has values that are not finite%s", m->checkpoint->dir, name,
+                       t.dtype == DTYPE_F16 ? " in f16" : "");
+}
+
+/* Fills dst with the named tensor of the model's source, converting on the device. */
+static int load(const struct model *m, const char *name, struct tensor dst)
+{
+    int rc;
+
+    if (!m->checkpoint) {
+        make(m, name, dst);
+        return 0;
+    }
+    pthread_mutex_lock(&reading);
+    rc = upload_named(m, name, dst);
+    pthread_mutex_unlock(&reading);
+    return rc == 0 ? check_finite(m, name, dst) : -1;
+}
+
+static void linear_name(char out[96], size_t layer, int linear)
+{
+    snprintf(out, 96, "model.layers.%zu.%s.weight", layer, linear_facts[linear].name);
 }
 
 static int load_linears(const struct model *m, size_t layer)
 {
     char name[96];
 
-    if (m->store)
+    if (m->store) {
+        layer_store_forget(m->store, layer);
+        if (!layer_store_holds(m->store, layer))
+            return 0;
         layer_store_claim(m->store, layer);
+    }
     for (int i = 0; i < N_LINEARS; i++) {
-        struct linear *l = &m->layers[layer].linears[i];
-
-        snprintf(name, sizeof(name), "model.layers.%zu.%s.weight", layer, l->name);
-        if (load(m, name, l->w) != 0)
+        linear_name(name, layer, i);
+        if (load(m, name, m->layers[layer].linears[i].w) != 0)
             return -1;
     }
-    model_layer_changed(m, layer);
+    if (m->store)
+        layer_store_set(m->store, layer);
     return 0;
 }
 
@@ -184,14 +212,105 @@ static void load_rope(struct model *m)
     free(table);
 }
 
-/* Do the weights leave the device no room to work? A host is its own memory: never. */
+/* Do the weights leave the device no room to work? A host is its own memory: never, unless it is
+ * limited. */
 static int must_stream(const struct model *m)
 {
     size_t layers = m->config.n_layers * store_offset(m, 4);
     size_t ends =
         (m->config.tied_head ? 1 : 2) * m->config.n_vocab * m->config.hidden * dtype_size(m->dtype);
+    size_t left = m->dev->ops->memory_free(m->dev);
 
-    return !m->dev->ops->is_host && layers + ends + ROOM_TO_WORK > m->dev->ops->memory_free(m->dev);
+    if (m->dev->ops->is_host && !m->dev->memory_limit)
+        return 0;
+    return layers + ends + (left / 4 < ROOM_TO_WORK ? left / 4 : ROOM_TO_WORK) > left;
+}
+
+/* ---- layers that host memory does not hold */
+
+/* Both in host memory. */
+static void convert_host(struct tensor dst, struct tensor src)
+{
+    const uint16_t *half = src.data;
+    size_t n = tensor_numel(dst);
+
+    if (dst.dtype == src.dtype) {
+        memcpy(dst.data, src.data, tensor_nbytes(dst));
+        return;
+    }
+#pragma omp parallel for
+    for (size_t i = 0; i < n; i++) {
+        float v = src.dtype == DTYPE_F32   ? ((const float *)src.data)[i]
+                  : src.dtype == DTYPE_F16 ? f16_to_f32(half[i])
+                                           : bf16_to_f32(half[i]);
+
+        if (dst.dtype == DTYPE_F32)
+            ((float *)dst.data)[i] = v;
+        else
+            ((uint16_t *)dst.data)[i] = dst.dtype == DTYPE_F16 ? f32_to_f16(v) : f32_to_bf16(v);
+    }
+}
+
+/* Fills a host's block with layer i of the checkpoint. */
+static int read_layer(void *arg, size_t i, void *block)
+{
+    const struct model *m = arg;
+    struct layer l;
+    struct tensor *all[4], host;
+    char name[96];
+    int rc = 0;
+
+    layer_shape(&l, m);
+    layer_merged(&l, all);
+    for (int t = 0; t < 4; t++)
+        all[t]->data = (char *)block + store_offset(m, t);
+    layer_lay_linears(&l);
+    pthread_mutex_lock(&reading);
+    for (int t = 0; t < N_LINEARS && rc == 0; t++) {
+        struct tensor w = l.linears[t].w;
+
+        linear_name(name, i, t);
+        rc = checkpoint_tensor(m->checkpoint, name, w.rows, w.cols, &host);
+        if (rc == 0)
+            convert_host(w, host);
+    }
+    pthread_mutex_unlock(&reading);
+    return rc;
+}
+
+/* Makes layer i of a synthetic model at its place. */
+static void make_layer(void *arg, size_t i)
+{
+    const struct model *m = arg;
+    char name[96];
+
+    for (int t = 0; t < N_LINEARS; t++) {
+        linear_name(name, i, t);
+        make(m, name, m->layers[i].linears[t].w);
+    }
+}
+
+/* As many layers as leave the host a quarter of its free memory, or fit the limit. */
+static size_t n_held(const struct model *m, size_t host_limit)
+{
+    size_t nbytes = store_offset(m, 4), n = m->config.n_layers;
+    size_t most = (host_limit ? host_limit : host_memory_free() / 4 * 3) / nbytes;
+
+    if (most >= n)
+        return n;
+    return most > 3 ? most - 3 : 0; /* blocks through which the others pass */
+}
+
+static void open_store(struct model *m, size_t host_limit)
+{
+    struct layer_origin origin = {.arg = m};
+
+    if (m->checkpoint)
+        origin.read = read_layer;
+    else
+        origin.make = make_layer;
+    m->store = layer_store_open(m->dev, m->config.n_layers, store_offset(m, 4),
+                                n_held(m, host_limit), &origin);
 }
 
 static int load_all(struct model *m)
@@ -201,6 +320,7 @@ static int load_all(struct model *m)
     size_t h = k->hidden;
 
     m->layers = xcalloc(k->n_layers, sizeof(*m->layers));
+    m->checked = xcalloc(k->n_layers, 1);
     m->embed = device_tensor(dev, m->dtype, k->n_vocab, h);
     m->norm = device_tensor(dev, DTYPE_F32, 1, h);
     m->head = k->tied_head ? m->embed : device_tensor(dev, m->dtype, k->n_vocab, h);
@@ -232,7 +352,7 @@ int model_open_from(struct model *m, struct device *dev, const struct model_sour
                         .checkpoint = src->checkpoint,
                         .seed = src->seed};
     if (residence == RESIDENCE_STREAM || (residence == RESIDENCE_AUTO && must_stream(m)))
-        m->store = layer_store_open(dev, k->n_layers, store_offset(m, 4));
+        open_store(m, src->host_limit);
     m->n_act_zero = dev->ops->alloc(dev, N_GROUPS * sizeof(*m->n_act_zero));
     dev->ops->zero(dev, m->n_act_zero, N_GROUPS * sizeof(*m->n_act_zero));
     load_rope(m);
@@ -261,6 +381,7 @@ static void unload(struct model *m)
         layer_release(&m->layers[i], m->dev);
     }
     free(m->layers);
+    free(m->checked);
     if (m->head.data != m->embed.data)
         device_tensor_free(m->dev, &m->head);
     device_tensor_free(m->dev, &m->embed);
@@ -271,18 +392,40 @@ void model_close(struct model *m)
 {
     if (!m->dev)
         return;
+    layer_store_close(m->store); /* its thread may still look at the layers */
     unload(m);
-    layer_store_close(m->store);
     device_tensor_free(m->dev, &m->cos_sin);
     m->dev->ops->free(m->dev, m->n_act_zero);
     *m = (struct model){0};
 }
 
+/* Layers that are read each time were not seen when the model was opened. */
+static void check_layer(const struct model *m, size_t i)
+{
+    char name[96];
+
+    if (!m->checkpoint || m->checked[i] || layer_store_holds(m->store, i))
+        return;
+    for (int t = 0; t < N_LINEARS; t++) {
+        linear_name(name, i, t);
+        if (check_finite(m, name, m->layers[i].linears[t].w) != 0)
+            exit(1);
+    }
+    m->checked[i] = 1;
+}
+
 const struct layer *model_layer(const struct model *m, size_t i)
 {
-    if (m->store)
+    if (m->store) {
         layer_store_get(m->store, i);
+        check_layer(m, i);
+    }
     return &m->layers[i];
+}
+
+int model_layer_resume(const struct model *m, size_t i)
+{
+    return m->store ? layer_store_resume(m->store, i) : 0;
 }
 
 void model_layer_changed(const struct model *m, size_t i)

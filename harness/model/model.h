@@ -67,6 +67,7 @@ struct model {
     int act_last_half; /* the rules spare the first ceil(n/2) tokens of every sequence of n that
                         * session_forward() runs whole, and of a decoder's prompt */
     struct layer_store *store; /* the layers' linears live in host memory; NULL: on the device */
+    unsigned char *checked;    /* of the store: layers that were seen to be finite */
     const struct checkpoint *checkpoint; /* borrowed: where the weights come from; NULL: synthetic */
     uint64_t seed;                       /* of synthetic weights */
 };
@@ -82,6 +83,8 @@ struct model_source {
     const struct checkpoint *checkpoint; /* stays open as long as the model; NULL: synthetic */
     struct llama_config config;          /* synthetic: see synthetic.h */
     uint64_t seed;
+    size_t host_limit; /* of streamed layers in host memory, bytes; others are read or made again each
+                          time. 0: as many as leave the host a quarter of what is free */
 };
 
 /* Loads the checkpoint, converted to dtype, and refuses weights that are not finite; or makes the
@@ -96,6 +99,10 @@ void model_close(struct model *m);
  * another layer; and, after its weights were changed in place, keeps them. */
 const struct layer *model_layer(const struct model *m, size_t i);
 void model_layer_changed(const struct model *m, size_t i);
+
+/* Instead of changing layer i: takes what was written of it in an earlier run
+ * (layer_store_resume()). 1: it is there, as if changed; 0: there is nothing. */
+int model_layer_resume(const struct model *m, size_t i);
 
 /* Puts the source's weights and shapes back: undoes pruning. Rules are then dense if it was
  * reshaped. */

@@ -81,13 +81,26 @@ static struct weights weights_of(const struct model *m, int dtype)
 
 /* ---- rounding */
 
+static int is_rounded(const struct weight *w)
+{
+    return w->dtype != w->t.dtype && w->dtype != DTYPE_F32;
+}
+
+static int rounds_linears(const struct weights *ws)
+{
+    for (size_t i = 0; i < ws->n; i++)
+        if (ws->items[i].kind == IS_LINEAR && is_rounded(&ws->items[i]))
+            return 1;
+    return 0;
+}
+
 static int round_weight(const struct model *m, const struct weight *w)
 {
     struct device *dev = m->dev;
     struct tensor t;
     int ok;
 
-    if (w->dtype == w->t.dtype || w->dtype == DTYPE_F32)
+    if (!is_rounded(w))
         return 0;
     t = device_tensor(dev, w->dtype, w->t.rows, w->t.cols);
     dev->ops->convert(dev, t, w->t);
@@ -104,15 +117,21 @@ static int round_weight(const struct model *m, const struct weight *w)
 int save_round(struct model *m, int dtype)
 {
     struct weights ws = weights_of(m, dtype);
-    int rc = 0;
+    int rc = 0, streamed = m->store && rounds_linears(&ws);
 
+    if (streamed && !layer_store_holds(m->store, m->config.n_layers - 1))
+        rc = error("layers that host memory does not hold are saved in the type they are computed "
+                   "in: --save-dtype %s",
+                   dtype_name(m->dtype));
+    if (streamed)
+        layer_store_keep(m->store, NULL, NULL); /* its files are of what was pruned, not rounded */
     for (size_t i = 0; i < ws.n && rc == 0; i++) {
         const struct weight *w = &ws.items[i];
 
-        if (w->layer != NO_LAYER)
+        if (streamed && w->layer != NO_LAYER)
             model_layer(m, w->layer);
         rc = round_weight(m, w);
-        if (w->layer != NO_LAYER && ws.items[i + 1].layer != w->layer)
+        if (streamed && w->layer != NO_LAYER && ws.items[i + 1].layer != w->layer)
             model_layer_changed(m, w->layer);
     }
     free(ws.items);

@@ -15,6 +15,7 @@ struct cpu_device {
     char *text;            /* describe() */
     size_t used, peak;     /* bytes that alloc gave out */
     double timer_started; /* timing.c */
+    struct stream_times copies;
 };
 
 static inline int cpu_threads(const struct device *dev)
@@ -29,6 +30,19 @@ static inline int cpu_team(const struct device *dev, size_t n_pieces)
 
     return (int)(n_pieces == 0 ? 1 : n_pieces < n ? n_pieces : n);
 }
+
+/* memory.c */
+void *cpu_alloc(struct device *, size_t);
+void cpu_free(struct device *, void *);
+size_t cpu_memory_free(struct device *);
+size_t cpu_memory_peak(struct device *);
+void cpu_copy(struct device *, void *, const void *, size_t);
+void cpu_zero(struct device *, void *, size_t);
+void *cpu_host_alloc(struct device *, size_t);
+void cpu_host_free(struct device *, void *);
+void cpu_stream_copy(struct device *, void *, const void *, size_t);
+void cpu_stream_wait(struct device *);
+void cpu_stream_times(struct device *, struct stream_times *);
 
 /* One file each; contracts in backend.h. */
 void cpu_fill(struct device *, struct tensor, float);

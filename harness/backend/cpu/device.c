@@ -1,5 +1,4 @@
-/* The CPU as a device: memory, conversion, and the table of operations. */
-#include <malloc.h>
+/* The CPU as a device: opening, conversion, and the table of operations. */
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,60 +62,11 @@ static const char *cpu_describe(const struct device *dev)
     return ((const struct cpu_device *)dev)->text;
 }
 
-static void *cpu_alloc(struct device *dev, size_t nbytes)
-{
-    struct cpu_device *d = (struct cpu_device *)dev;
-    void *p = xalloc_aligned(nbytes);
-
-    d->used += malloc_usable_size(p);
-    d->peak = d->used > d->peak ? d->used : d->peak;
-    return p;
-}
-
-static void cpu_free(struct device *dev, void *p)
-{
-    ((struct cpu_device *)dev)->used -= malloc_usable_size(p);
-    free(p);
-}
-
-static size_t cpu_memory_peak(struct device *dev)
-{
-    struct cpu_device *d = (struct cpu_device *)dev;
-    size_t peak = d->peak;
-
-    d->peak = d->used;
-    return peak;
-}
-
-static size_t cpu_memory_free(struct device *dev)
-{
-    (void)dev;
-    return (size_t)sysconf(_SC_AVPHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-}
-
-static void cpu_copy(struct device *dev, void *dst, const void *src, size_t nbytes)
-{
-    (void)dev;
-    memcpy(dst, src, nbytes);
-}
-
-static void cpu_zero(struct device *dev, void *dst, size_t nbytes)
-{
-    (void)dev;
-    memset(dst, 0, nbytes);
-}
-
 static void cpu_convert(struct device *dev, struct tensor dst, struct tensor src)
 {
 #pragma omp parallel for num_threads(cpu_threads(dev))
     for (size_t i = 0; i < tensor_numel(dst); i++)
         cpu_store(dst, i, cpu_element(src, i));
-}
-
-/* Streaming: the host copies to itself, at once. */
-static void cpu_stream_wait(struct device *dev)
-{
-    (void)dev;
 }
 
 const struct backend backend_cpu = {
@@ -139,10 +89,13 @@ const struct backend backend_cpu = {
     .convert = cpu_convert,
     .fill = cpu_fill,
     .fill_normal = cpu_fill_normal,
-    .host_alloc = cpu_alloc,
-    .host_free = cpu_free,
-    .stream_in = cpu_copy,
+    .host_alloc = cpu_host_alloc,
+    .host_free = cpu_host_free,
+    .stream_in = cpu_stream_copy,
     .stream_wait = cpu_stream_wait,
+    .stream_out = cpu_stream_copy,
+    .stream_sync = cpu_stream_wait,
+    .stream_times = cpu_stream_times,
     .embed = cpu_embed,
     .rmsnorm = cpu_rmsnorm,
     .linear = cpu_linear,

@@ -28,6 +28,9 @@ void *cuda_host_alloc(struct device *, size_t);
 void cuda_host_free(struct device *, void *);
 void cuda_stream_in(struct device *, void *, const void *, size_t);
 void cuda_stream_wait(struct device *);
+void cuda_stream_out(struct device *, void *, const void *, size_t);
+void cuda_stream_sync(struct device *);
+void cuda_stream_times(struct device *, struct stream_times *);
 
 /* One file each; contracts in backend.h. */
 void cuda_fill(struct device *, struct tensor, float);

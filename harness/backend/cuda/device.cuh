@@ -24,6 +24,7 @@ struct cuda_device {
     cudaStream_t stream;
     cudaStream_t copies; /* stream.cu */
     cudaEvent_t computed, copied;
+    struct copy_log *copy_log;
     int n_sm, sm;      /* multiprocessors; compute capability, 90 for 9.0 */
     size_t max_shared; /* bytes of shared memory that a block can have */
     struct pool *pool;

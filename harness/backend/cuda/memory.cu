@@ -77,28 +77,51 @@ static struct block *best_fit(struct pool *p, size_t nbytes)
     return best;
 }
 
-static void *fresh(struct pool *p, size_t nbytes)
+static size_t held_by(const struct pool *p)
+{
+    size_t held = 0;
+
+    for (size_t i = 0; i < p->n; i++)
+        held += p->blocks[i].nbytes;
+    return held;
+}
+
+/* From the driver, within the limit; NULL: no. */
+static void *from_driver(struct pool *p, size_t nbytes, size_t limit)
 {
     void *mem = NULL;
 
-    p->n_fresh++;
-    if (cudaMalloc(&mem, nbytes) == cudaSuccess)
-        return mem;
-    cudaGetLastError();
-    release(p, false);
+    if (limit && held_by(p) + nbytes > limit)
+        return NULL;
     if (cudaMalloc(&mem, nbytes) != cudaSuccess) {
-        size_t unused = 0, total = 0, held = 0;
-
         cudaGetLastError();
-        cudaMemGetInfo(&unused, &total);
-        for (size_t i = 0; i < p->n; i++)
-            held += p->blocks[i].nbytes;
-        die("out of GPU memory: asked for %.3f GiB beside %.3f GiB in use here; %.3f of the card's "
-            "%.1f GiB are free, and no more than that would fit",
-            (double)nbytes / (1 << 30), (double)held / (1 << 30), (double)unused / (1 << 30),
-            (double)total / (1 << 30));
+        return NULL;
     }
     return mem;
+}
+
+static void *fresh(struct pool *p, size_t nbytes, size_t limit)
+{
+    void *mem = from_driver(p, nbytes, limit);
+    size_t unused = 0, total = 0;
+
+    p->n_fresh++;
+    if (!mem) {
+        release(p, false);
+        mem = from_driver(p, nbytes, limit);
+    }
+    if (mem)
+        return mem;
+    if (limit)
+        die("out of GPU memory: asked for %.3f GiB beside %.3f GiB in use here; the limit is %.3f "
+            "GiB",
+            (double)nbytes / (1 << 30), (double)held_by(p) / (1 << 30),
+            (double)limit / (1 << 30));
+    cudaMemGetInfo(&unused, &total);
+    die("out of GPU memory: asked for %.3f GiB beside %.3f GiB in use here; %.3f of the card's "
+        "%.1f GiB are free, and no more than that would fit",
+        (double)nbytes / (1 << 30), (double)held_by(p) / (1 << 30), (double)unused / (1 << 30),
+        (double)total / (1 << 30));
 }
 
 void *cuda_alloc(struct device *dev, size_t nbytes)
@@ -111,7 +134,7 @@ void *cuda_alloc(struct device *dev, size_t nbytes)
     nbytes = nbytes ? nbytes : unit;
     b = best_fit(p, nbytes);
     if (!b) {
-        void *mem = fresh(p, nbytes);
+        void *mem = fresh(p, nbytes, dev->memory_limit);
 
         if (p->n == p->cap) {
             p->cap = p->cap ? 2 * p->cap : 64;
@@ -145,6 +168,8 @@ size_t cuda_memory_free(struct device *dev)
     CU(cudaMemGetInfo(&unused, &total));
     for (size_t i = 0; i < p->n; i++)
         unused += p->blocks[i].used ? 0 : p->blocks[i].nbytes;
+    if (dev->memory_limit && dev->memory_limit < p->used + unused)
+        return dev->memory_limit > p->used ? dev->memory_limit - p->used : 0;
     return unused;
 }
 
