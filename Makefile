@@ -1,6 +1,6 @@
 # duo: make [all|demo|test|clean]   CONFIG=release|asan|tsan   WERROR=1   ARCH=native
 #      CUDA=1 adds the GPU backend (toolkit 12.4 or newer), for CUDA_ARCH="80 86 89 90" unless chosen;
-#      MPI=1 runs as several processes under mpirun or srun (OpenMPI)
+#      MPI=1 runs as several processes under mpirun or srun (OpenMPI); with CUDA=1 NCCL=1 these can hold one model
 #      make fuzz [TARGET="json http"] [TIME=60]: the parsers under libFuzzer; fuzz-check: all, shorter, for CI
 #      make check-kernels [CUDA=1] [BENCH=1]: the GPU's operations against the CPU's
 # Sources are found by wildcard: a new file needs no line here.
@@ -10,7 +10,7 @@ CC     ?= cc
 CXX    ?= c++
 # Objects in O, what is linked of them in B: with MPI=1 only the seam of processes is another.
 O      := build/$(CONFIG)$(if $(CUDA),-cuda)
-B      := $O$(if $(MPI),-mpi)
+B      := $O$(if $(MPI),-mpi)$(if $(NCCL),-nccl)
 
 PACKAGES := openblas libcjson sentencepiece libpcre2-8 libzip zlib libcurl libcrypto sqlite3
 OPT.release := -O3
@@ -31,8 +31,8 @@ ifdef CUDA
 CUDA_HOME ?= /usr/local/cuda
 CUDA_ARCH ?= 80 86 89 90
 NVCC      ?= $(CUDA_HOME)/bin/nvcc
-CUSRC     := $(wildcard harness/backend/cuda/*.cu)
-CUDA_LIBS := -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublas -lcublasLt -lcusolver -lcudart
+CUSRC     := $(filter-out harness/backend/cuda/comm_$(if $(NCCL),none,nccl).cu,$(wildcard harness/backend/cuda/*.cu))
+CUDA_LIBS := -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublas -lcublasLt -lcusolver -lcudart $(if $(NCCL),-lnccl)
 NVFLAGS   := -std=c++20 -O3 -g -I. $(foreach a,$(CUDA_ARCH:90=90a),-gencode arch=compute_$a,code=sm_$a) \
             -Xcompiler -Wall,-Wextra,-Wshadow $(if $(WERROR),-Werror all-warnings) -MMD -MP
 WARN      += -DDUO_CUDA
@@ -111,9 +111,10 @@ test: build/duo $(TESTS)
 
 # Needs of the libraries OpenBLAS alone.
 KERNELS := $(patsubst %,$O/%.o,$(wildcard tests/check_*.c harness/backend/*.c harness/backend/cpu/*.c) \
-             harness/base/error.c harness/base/buf.c harness/base/rng.c $(CUSRC))
+             harness/base/error.c harness/base/buf.c harness/base/rng.c harness/base/progress.c $(CUSRC)) $(PROCS)
 $B/check_kernels: $(KERNELS)
-	$(CXX) $(OPT) -o $@ $^ $(shell pkg-config --libs openblas) -lm $(CUDA_LIBS)
+	@mkdir -p $(@D)
+	$(CXX) $(OPT) -o $@ $^ $(shell pkg-config --libs openblas) -lm $(CUDA_LIBS) $(MPI_LIBS)
 
 check-kernels: $B/check_kernels
 	$< $(if $(BENCH),--bench)

@@ -134,6 +134,78 @@ static void test_streamed_layers_give_the_same_bits(void)
     }
 }
 
+/* Layers that host memory does not hold are made each time, and those that were changed are lost.
+ */
+static void test_layers_made_on_the_fly(void)
+{
+    static const size_t room[] = {1, 4, 5},
+                        n_held[] = {0, 1, 5}; /* three layers' room is on the way */
+
+    for (int i = 0; i < 3; i++) {
+        struct model_source src = {.config = small(5), .seed = 3};
+        struct model on_device, streamed;
+        double a[40], b[40];
+
+        CHECK(model_open_from(&on_device, dev, &src, DTYPE_F32, RESIDENCE_DEVICE) == 0);
+        src.host_limit = room[i] * 4 * config_n_linear_params(&src.config) / 5 + 4096;
+        CHECK(model_open_from(&streamed, dev, &src, DTYPE_F32, RESIDENCE_STREAM) == 0);
+        CHECK(n_held[i] == 0 || layer_store_holds(streamed.store, n_held[i] - 1));
+        CHECK(!layer_store_holds(streamed.store, n_held[i]));
+        logprobs(&on_device, a);
+        logprobs(&streamed, b);
+        CHECK(memcmp(a, b, sizeof(a)) == 0);
+        prune_by(&streamed, &pruner_wanda);
+        CHECK(layer_store_n_dropped(streamed.store) == 5 - n_held[i]);
+        CHECK(model_restore(&streamed) == 0 && layer_store_n_dropped(streamed.store) == 0);
+        logprobs(&streamed, b);
+        CHECK(memcmp(a, b, sizeof(a)) == 0);
+        model_close(&on_device);
+        model_close(&streamed);
+    }
+}
+
+/* Hidden states of 8,192 tokens (2.1 MB a stream) where half of what is left is less. */
+static void test_hidden_states_in_host_memory(void)
+{
+    enum { WINDOWS = 128, WINDOW = 64 };
+    static int32_t ids[WINDOWS * WINDOW];
+    struct prune_options o = {.sparsity = 0.5,
+                              .act_sparsity = 0.5,
+                              .alpha = 0.125,
+                              .damp = 0.01,
+                              .order_act = 1,
+                              .lazy_exact = 1,
+                              .block = 32};
+    const struct pruner *const methods[] = {&pruner_wanda, &pruner_duogpt};
+    struct model_source src = {.config = small(2), .seed = 5};
+
+    for (int i = 0; i < WINDOWS * WINDOW; i++)
+        ids[i] = (int32_t)((long)i * i % 299);
+    for (int i = 0; i < 2; i++) {
+        struct sweep_times t;
+        struct model m;
+        struct device *d;
+        double v[2][40];
+
+        for (int limited = 0; limited < 2; limited++) {
+            static size_t peak;
+
+            CHECK(device_open(&d, "cpu", 2) == 0);
+            CHECK(model_open_from(&m, d, &src, DTYPE_F32, RESIDENCE_DEVICE) == 0);
+            d->memory_limit = limited ? peak - (i ? 5 << 19 : 3 << 18) : 0;
+            CHECK(sweep_prune(&m, methods[i], &o, ids, WINDOWS, WINDOW, &t) == 0);
+            CHECK(limited ? t.copies.nbytes > 8192 * 64 * 4 : t.copies.nbytes == 0);
+            sweep_times_release(&t);
+            peak = d->ops->memory_peak(d);
+            d->memory_limit = 0;
+            logprobs(&m, v[limited]);
+            model_close(&m);
+            device_close(d);
+        }
+        CHECK(memcmp(v[0], v[1], sizeof(v[0])) == 0);
+    }
+}
+
 static void test_seeds_differ(void)
 {
     struct model_source src = {.config = small(2), .seed = 1};
@@ -158,6 +230,8 @@ int main(void)
     RUN(test_normal_values_are_pcg);
     RUN(test_shapes_are_the_published_ones);
     RUN(test_streamed_layers_give_the_same_bits);
+    RUN(test_layers_made_on_the_fly);
+    RUN(test_hidden_states_in_host_memory);
     RUN(test_seeds_differ);
     device_close(dev);
     return 0;

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "harness/backend/comm.h"
 #include "harness/backend/decode.h"
 #include "harness/backend/tensor.h"
 
@@ -121,6 +122,9 @@ struct backend {
     void (*zero)(struct device *dev, void *dst, size_t nbytes);
     /* dst[i] = (dst type) src[i]; same number of elements. */
     void (*convert)(struct device *dev, struct tensor dst, struct tensor src);
+    /* dst[:,to + j] = src[:,from + j] for j < n; one type, the same number of rows. */
+    void (*copy_columns)(struct device *dev, struct tensor dst, size_t to, struct tensor src,
+                         size_t from, size_t n);
     /* Every element = value; or stddev * z, z_i near standard normal and never 0: the sum of
      * 2 b - 255 over seven bytes b of outputs 2 i and 2 i + 1 of PCG32 with this seed and stream,
      * low bytes first, divided by its standard deviation. The same bits on every backend. */
@@ -267,6 +271,9 @@ struct backend {
     size_t (*cache_nbytes)(struct device *dev); /* the last cache before memory; 0: not known */
     /* Reads all of p once, as fast as it can: what the memory gives. */
     void (*read)(struct device *dev, const void *p, size_t nbytes);
+
+    /* Joins the devices of all processes of the run (base/procs.h); all call it. 0, or error(). */
+    int (*comm_open)(struct device *dev, struct comm **out);
 
     const struct decode_ops *decode; /* decode.h; NULL in a backend that does not have it yet */
 };

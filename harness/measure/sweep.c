@@ -568,7 +568,9 @@ int sweep_prune(struct model *m, const struct pruner *method, const struct prune
     w.times.layers = xcalloc(m->config.n_layers, sizeof(double));
     m->dev->ops->stream_times(m->dev, &before);
     w.clock = start;
-    if (method->restructure) {
+    if (!method->takes) { /* dense: every layer stays as it is */
+        rc = 0;
+    } else if (method->restructure) {
         rc = restructure(&w, ids);
     } else if (check_nm(m, method, o) != 0) {
         rc = -1;
@@ -576,6 +578,7 @@ int sweep_prune(struct model *m, const struct pruner *method, const struct prune
         rc = without_data(&w);
     } else {
         w.per_chunk = windows_per_pass(m->dev, window);
+        w.per_chunk = w.per_chunk < n_windows ? w.per_chunk : n_windows;
         rc = with_data(&w, ids);
     }
     w.times.total = now_seconds() - start;

@@ -44,7 +44,10 @@ void cpu_stream_copy(struct device *, void *, const void *, size_t);
 void cpu_stream_wait(struct device *);
 void cpu_stream_times(struct device *, struct stream_times *);
 
+int cpu_comm_open(struct device *, struct comm **); /* comm.c */
+
 /* One file each; contracts in backend.h. */
+void cpu_copy_columns(struct device *, struct tensor, size_t, struct tensor, size_t, size_t);
 void cpu_fill(struct device *, struct tensor, float);
 void cpu_fill_normal(struct device *, struct tensor, float, uint64_t, uint64_t);
 void cpu_embed(struct device *, struct tensor, struct tensor, const int32_t *);

@@ -69,6 +69,17 @@ static void cpu_convert(struct device *dev, struct tensor dst, struct tensor src
         cpu_store(dst, i, cpu_element(src, i));
 }
 
+void cpu_copy_columns(struct device *dev, struct tensor dst, size_t to, struct tensor src,
+                      size_t from, size_t n)
+{
+    size_t e = dtype_size(dst.dtype);
+
+#pragma omp parallel for num_threads(cpu_team(dev, dst.rows))
+    for (size_t t = 0; t < dst.rows; t++)
+        memcpy((char *)dst.data + (t * dst.cols + to) * e,
+               (const char *)src.data + (t * src.cols + from) * e, n * e);
+}
+
 const struct backend backend_cpu = {
     .name = "cpu",
     .summary = "plain C and OpenBLAS in float32",
@@ -87,6 +98,7 @@ const struct backend backend_cpu = {
     .copy = cpu_copy,
     .zero = cpu_zero,
     .convert = cpu_convert,
+    .copy_columns = cpu_copy_columns,
     .fill = cpu_fill,
     .fill_normal = cpu_fill_normal,
     .host_alloc = cpu_host_alloc,
@@ -133,5 +145,6 @@ const struct backend backend_cpu = {
     .clocks = cpu_clocks,
     .cache_nbytes = cpu_cache_nbytes,
     .read = cpu_read,
+    .comm_open = cpu_comm_open,
     .decode = &cpu_decode,
 };

@@ -32,7 +32,10 @@ void cuda_stream_out(struct device *, void *, const void *, size_t);
 void cuda_stream_sync(struct device *);
 void cuda_stream_times(struct device *, struct stream_times *);
 
+int cuda_comm_open(struct device *, struct comm **); /* comm_nccl.cu, or comm_none.cu */
+
 /* One file each; contracts in backend.h. */
+void cuda_copy_columns(struct device *, struct tensor, size_t, struct tensor, size_t, size_t);
 void cuda_fill(struct device *, struct tensor, float);
 void cuda_fill_normal(struct device *, struct tensor, float, uint64_t, uint64_t);
 void cuda_convert(struct device *, struct tensor, struct tensor);

@@ -4,6 +4,9 @@
 #include <string.h>
 
 #include "harness/backend/cuda/device.cuh"
+extern "C" {
+#include "harness/base/procs.h"
+}
 
 /* The kernel driver's version ("580.159.04") to out, or "". */
 static void driver_version(char *out, size_t n)
@@ -18,14 +21,14 @@ static void driver_version(char *out, size_t n)
     fclose(f);
 }
 
-static char *describe_card(const struct cudaDeviceProp *p)
+static char *describe_card(const struct cudaDeviceProp *p, int card)
 {
     char driver[64], text[512];
     int sm_khz = 0, memory_khz = 0, api = 0, runtime = 0;
 
     driver_version(driver, sizeof(driver));
-    CU(cudaDeviceGetAttribute(&sm_khz, cudaDevAttrClockRate, 0));
-    CU(cudaDeviceGetAttribute(&memory_khz, cudaDevAttrMemoryClockRate, 0));
+    CU(cudaDeviceGetAttribute(&sm_khz, cudaDevAttrClockRate, card));
+    CU(cudaDeviceGetAttribute(&memory_khz, cudaDevAttrMemoryClockRate, card));
     CU(cudaDriverGetVersion(&api));
     CU(cudaRuntimeGetVersion(&runtime));
     snprintf(text, sizeof(text),
@@ -41,18 +44,19 @@ static int cuda_open(struct device **out, int n_threads)
 {
     struct cuda_device *dev;
     struct cudaDeviceProp prop;
-    int n = 0;
+    int n = 0, card = 0;
     cudaError_t rc = cudaGetDeviceCount(&n);
 
     (void)n_threads;
     if (rc != cudaSuccess || n == 0)
         return error("no CUDA device: %s",
                      rc != cudaSuccess ? cudaGetErrorString(rc) : "the driver lists none");
-    CU(cudaGetDeviceProperties(&prop, 0));
+    card = procs_local_rank() % n; /* one process for each GPU */
+    CU(cudaGetDeviceProperties(&prop, card));
     if (prop.major < 8)
         return error("%s is an sm_%d%d card; sm_80 or newer is needed", prop.name, prop.major,
                      prop.minor);
-    CU(cudaSetDevice(0));
+    CU(cudaSetDevice(card));
     dev = (struct cuda_device *)xcalloc(1, sizeof(*dev));
     dev->base.ops = &backend_cuda;
     dev->n_sm = prop.multiProcessorCount;
@@ -64,7 +68,7 @@ static int cuda_open(struct device **out, int n_threads)
     dev->gemm = gemm_open(dev->stream);
     dev->solver = solver_open(dev->stream);
     dev->timing = timing_open();
-    dev->text = describe_card(&prop);
+    dev->text = describe_card(&prop, card);
     *out = &dev->base;
     return 0;
 }
@@ -108,6 +112,7 @@ const struct backend backend_cuda = {
     .copy = cuda_copy,
     .zero = cuda_zero,
     .convert = cuda_convert,
+    .copy_columns = cuda_copy_columns,
     .fill = cuda_fill,
     .fill_normal = cuda_fill_normal,
     .host_alloc = cuda_host_alloc,
@@ -154,5 +159,6 @@ const struct backend backend_cuda = {
     .clocks = cuda_clocks,
     .cache_nbytes = cuda_cache_nbytes,
     .read = cuda_read,
+    .comm_open = cuda_comm_open,
     .decode = &decode_cuda,
 };

@@ -115,8 +115,7 @@ static void *fresh(struct pool *p, size_t nbytes, size_t limit)
     if (limit)
         die("out of GPU memory: asked for %.3f GiB beside %.3f GiB in use here; the limit is %.3f "
             "GiB",
-            (double)nbytes / (1 << 30), (double)held_by(p) / (1 << 30),
-            (double)limit / (1 << 30));
+            (double)nbytes / (1 << 30), (double)held_by(p) / (1 << 30), (double)limit / (1 << 30));
     cudaMemGetInfo(&unused, &total);
     die("out of GPU memory: asked for %.3f GiB beside %.3f GiB in use here; %.3f of the card's "
         "%.1f GiB are free, and no more than that would fit",
@@ -220,4 +219,13 @@ void cuda_copy(struct device *dev, void *dst, const void *src, size_t nbytes)
 void cuda_zero(struct device *dev, void *dst, size_t nbytes)
 {
     CU(cudaMemsetAsync(dst, 0, nbytes, stream_of(dev)));
+}
+
+void cuda_copy_columns(struct device *dev, struct tensor dst, size_t to, struct tensor src,
+                       size_t from, size_t n)
+{
+    size_t e = dtype_size(dst.dtype);
+
+    CU(cudaMemcpy2DAsync((char *)dst.data + to * e, dst.cols * e, (const char *)src.data + from * e,
+                         src.cols * e, n * e, dst.rows, cudaMemcpyDeviceToDevice, stream_of(dev)));
 }

@@ -39,6 +39,7 @@ static void load(struct nvml *m)
     int (*init)(void);
     int (*by_address)(const char *, handle_t *);
     char address[32];
+    int card = 0;
 
     m->tried = true;
     find(lib, "nvmlInit_v2", &init);
@@ -47,8 +48,8 @@ static void load(struct nvml *m)
     find(lib, "nvmlDeviceGetCurrentClocksThrottleReasons", &m->reasons);
     find(lib, "nvmlDeviceGetPowerUsage", &m->power);
     find(lib, "nvmlDeviceGetTemperature", &m->temperature);
-    m->usable = init && by_address && init() == 0 &&
-                cudaDeviceGetPCIBusId(address, sizeof(address), 0) == cudaSuccess &&
+    m->usable = init && by_address && init() == 0 && cudaGetDevice(&card) == cudaSuccess &&
+                cudaDeviceGetPCIBusId(address, sizeof(address), card) == cudaSuccess &&
                 by_address(address, &m->card) == 0;
 }
 
