@@ -181,6 +181,9 @@ refuses dtype_of_another_backend 1 "--dtype f16" $one --backend cpu --dtype f16
 
 refuses no_tasks 2 "no tasks" eval
 refuses shape_and_model 2 "exclude each other" eval -t piqa -m model --shape llama2-7b
+refuses layers_without_shape 2 "another model" eval -t piqa --layers 2
+refuses layer_dir_on_device 2 "not with --weights device" eval -t piqa --layer-dir x --weights device
+refuses memory_limit_of_words 2 "memory-limit" eval -t piqa --memory-limit much
 refuses shape_without_tokenizer 2 "--tokenizer DIR" eval -t piqa --shape llama2-7b
 refuses shape_without_tokenizer_for_calibration 1 "needs a tokenizer" \
 	bench --shape tiny --context 8 --method wanda --sparsity 0.5 --calib self:2x16

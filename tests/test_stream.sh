@@ -7,9 +7,9 @@ dir=$(mktemp -d) || exit 1
 trap 'rm -rf "$dir"' EXIT
 export OMP_WAIT_POLICY=passive
 
-# Everything but the run's own time and seconds.
+# What a record says of the model and its scores, without what the run took.
 scores() {
-	sed 's/"run_id": "[^"]*", "time": "[^"]*", //; s/"seconds": [^,}]*//; s/"model": "[^"]*"//' "$dir/$1"
+	sed 's/.*"n_params"/"n_params"/; s/"[a-z_]*\(seconds\|nbytes\)": [^,}]*//g' "$dir/$1"
 }
 
 # run OUT [OPTION...]: records to OUT, stderr to said, status in rc
