@@ -53,7 +53,7 @@ PROCS    := $B/harness/base/procs.c.o
 endif
 
 SRC    := $(wildcard harness/base/*.c harness/backend/*.c harness/backend/cpu/*.c harness/model/*.c \
-            harness/model/*.cc harness/measure/*.c harness/cmd/*.c tasks/*.c prune/*.c data/*.c)
+            harness/model/*.cc harness/measure/*.c harness/report/*.c harness/cmd/*.c tasks/*.c prune/*.c data/*.c)
 OBJ    := $(patsubst %,$O/%.o,$(filter-out harness/cmd/main.c harness/base/procs%,$(SRC)) \
             $(CUSRC)) $(PROCS)
 TESTS  := $(patsubst tests/%.c,$B/tests/%,$(wildcard tests/test_*.c))

@@ -10,6 +10,7 @@
 #include "harness/cmd/cmd.h"
 #include "harness/measure/output.h"
 #include "harness/measure/record_read.h"
+#include "harness/report/page.h"
 
 struct options {
     const struct doc_form *form;
@@ -99,7 +100,12 @@ static int report(const struct options *o)
     for (size_t i = 0; i < l.n; i++)
         records[i] = &l.items[i].rec;
     if (rc == 0) {
-        output_doc(records, l.n, &doc);
+        if (o->form == &doc_html)
+            rc = page_add(records, l.n, &doc);
+        else
+            output_doc(records, l.n, &doc);
+    }
+    if (rc == 0) {
         o->form->render(&doc, o->title, &text);
         rc = write_text(&text, o->out);
     }

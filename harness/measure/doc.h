@@ -12,6 +12,7 @@ enum doc_kind {
     DOC_SECTION, /* a heading; what follows belongs to it up to the next one */
     DOC_LEAD,    /* what the following parts are about: model, protocol, device */
     DOC_TEXT,    /* a paragraph; a newline ends a line */
+    DOC_SAY,     /* the same, for what a reader is to see first */
     DOC_STRONG,  /* a line that must not be missed */
     DOC_ITEM,    /* of a list */
     DOC_TABLE,

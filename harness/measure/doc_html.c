@@ -90,6 +90,7 @@ static void add_figure(const struct doc_part *p, struct buf *out)
 static void add_part(const struct doc_part *p, struct buf *out)
 {
     static const char *const tags[] = {[DOC_LEAD] = "p class=\"lead\"",
+                                       [DOC_SAY] = "p class=\"say\"",
                                        [DOC_TEXT] = "p",
                                        [DOC_STRONG] = "p class=\"strong\"",
                                        [DOC_ITEM] = "li"};

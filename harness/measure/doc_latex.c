@@ -100,11 +100,10 @@ static void add_table(const struct doc_part *p, struct buf *out)
 
 static void add_part(const struct doc_part *p, struct buf *out)
 {
-    static const char *const before[] = {[DOC_SECTION] = "\\subsection*{",
-                                         [DOC_LEAD] = "\\noindent ",
-                                         [DOC_TEXT] = "\\noindent ",
-                                         [DOC_STRONG] = "\\noindent\\textbf{",
-                                         [DOC_ITEM] = "\\item "};
+    static const char *const before[] = {
+        [DOC_SECTION] = "\\subsection*{",     [DOC_LEAD] = "\\noindent ",
+        [DOC_TEXT] = "\\noindent ",           [DOC_SAY] = "\\noindent ",
+        [DOC_STRONG] = "\\noindent\\textbf{", [DOC_ITEM] = "\\item "};
 
     if (p->kind == DOC_TABLE) {
         add_table(p, out);

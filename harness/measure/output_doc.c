@@ -18,7 +18,7 @@ static void add_sha(struct buf *b, const char *sha256)
         buf_addf(b, " (sha256 %.8s)", sha256);
 }
 
-static void add_identity(struct buf *b, const struct record *r)
+void block_add_identity(struct buf *b, const struct record *r)
 {
     buf_addf(b, "Model %s", r->model);
     add_sha(b, r->model_sha256);
@@ -218,7 +218,7 @@ void block_render(const struct block *k, struct doc *out)
         else
             scores.records[scores.n++] = k->records[i];
     }
-    add_identity(&lead, k->records[0]);
+    block_add_identity(&lead, k->records[0]);
     doc_put(out, DOC_LEAD, "%s", lead.data);
     add_limit(out, k->records[0]);
     if (scores.n)
@@ -242,7 +242,7 @@ static char *block_key(const struct record *r)
 {
     struct buf b = {0};
 
-    add_identity(&b, r);
+    block_add_identity(&b, r);
     buf_addc(&b, '\n');
     pyjson_add_number(&b, r->limit);
     return buf_detach(&b);

@@ -28,6 +28,9 @@ void block_render(const struct block *k, struct doc *out);
 
 /* The pieces of block_render(): */
 
+/* Appends what all records of a block have in common but the limit: model, protocol, place. */
+void block_add_identity(struct buf *b, const struct record *r);
+
 /* Appends the table of values, or (se) of their standard errors. */
 void block_scores(const struct block *k, int se, struct doc *out);
 

@@ -1,0 +1,257 @@
+/* Scores and speeds of the same cell, joined. */
+#include "harness/report/facts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "harness/base/error.h"
+#include "harness/measure/pruner.h"
+
+/* ---- what a cell is */
+
+static int is_dense(const struct record *r)
+{
+    return (!r->method || strcmp(r->method, "dense") == 0) && !(r->act_sparsity > 0);
+}
+
+static int is_structured(const struct record *r)
+{
+    for (int i = 0; pruners[i] && r->method; i++)
+        if (strcmp(pruners[i]->name, r->method) == 0)
+            return pruners[i]->restructure != NULL;
+    return 0;
+}
+
+int facts_colour(const char *method)
+{
+    static const char *const known[] = {"dense",       "duogpt",    "duogpt+",  "sparsegpt",
+                                        "wanda",       "magnitude", "shortgpt", "sleb",
+                                        "blockpruner", "2ssp",      "flap",     "slicegpt"};
+    unsigned sum = 0;
+
+    for (int i = 0; i < 12; i++)
+        if (method && strcmp(known[i], method) == 0)
+            return i;
+    for (const char *p = method ? method : ""; *p; p++)
+        sum = 31 * sum + (unsigned char)*p;
+    return 1 + (int)(sum % 11);
+}
+
+static void add_percent(struct buf *b, double share)
+{
+    if (isnan(share))
+        buf_addc(b, '?');
+    else
+        buf_addf(b, "%.4g", 100 * share);
+}
+
+static void set_names(struct cell_facts *c, const struct block *k)
+{
+    const struct record *r = c->r;
+    struct buf series = {0}, label = {0};
+
+    block_add_label(&series, k, r);
+    buf_adds(&label, series.data);
+    if (!c->dense) {
+        buf_addc(&label, ' ');
+        if (r->nm)
+            buf_adds(&label, r->nm);
+        else
+            add_percent(&label, r->weight_sparsity);
+        if (!c->structured || r->act_sparsity > 0) {
+            buf_addc(&label, '/');
+            add_percent(&label, r->act_sparsity);
+        }
+        if (r->nm)
+            buf_addf(&series, " %s", r->nm);
+        if (!c->structured && r->act_sparsity == 0)
+            buf_adds(&series, ", dense inputs");
+        else if (r->act_sparsity > 0 && r->act_sparsity != r->weight_sparsity)
+            buf_addf(&series, ", %.4g %% of inputs", 100 * r->act_sparsity);
+    }
+    c->series = buf_detach(&series);
+    c->label = buf_detach(&label);
+}
+
+/* ---- what it gave */
+
+static void set_scores(struct facts *f, const struct columns *columns)
+{
+    const struct column *text = NULL;
+
+    for (size_t i = 0; i < columns->n; i++) {
+        if (!text && metric_is_perplexity(columns->items[i].like))
+            text = &columns->items[i];
+        f->n_acc += (size_t)column_in_mean(columns, &columns->items[i]);
+    }
+    f->text = text ? text->like->task : NULL;
+    for (size_t i = 0; i < f->n; i++) {
+        struct cell_facts *c = &f->cells[i];
+        const struct record *ppl = text ? text->of_cell[i] : NULL;
+
+        cell_mean(columns, i, &c->acc.value, &c->acc.se);
+        for (size_t k = 0; k < columns->n && f->n_acc == 1; k++)
+            if (column_in_mean(columns, &columns->items[k]) && columns->items[k].of_cell[i])
+                c->acc = (struct estimate){columns->items[k].of_cell[i]->value,
+                                           columns->items[k].of_cell[i]->stderr_};
+        c->perplexity =
+            ppl ? (struct estimate){ppl->value, ppl->stderr_} : (struct estimate){NAN, NAN};
+    }
+}
+
+static void set_layers(struct cell_facts *c, const struct record *r)
+{
+    if (strcmp(r->metric, layer_metric_names[LAYER_ZEROS]) == 0)
+        c->zeros = r;
+    else if (strcmp(r->metric, layer_metric_names[LAYER_OUTPUT_ERROR]) == 0)
+        c->output_error = r;
+    else if (strcmp(r->metric, layer_metric_names[LAYER_STREAM_ERROR]) == 0)
+        c->stream_error = r;
+}
+
+/* ---- how fast it was */
+
+static int is_work(const struct facts *f, const struct record *r)
+{
+    return f->work && strcmp(r->task, f->work) == 0 &&
+           (isnan(f->context) || r->context == f->context) &&
+           (strcmp(f->work, "layer") != 0 || !r->cache || strcmp(r->cache, "cold") == 0);
+}
+
+static void choose_work(struct facts *f)
+{
+    static const char *const works[] = {"decode", "layer", "prefill"};
+
+    f->context = NAN;
+    for (size_t w = 0; w < 3 && !f->work; w++)
+        for (size_t i = 0; i < f->n_speeds && !f->work; i++)
+            if (strcmp(f->speeds[i]->task, works[w]) == 0) {
+                f->work = works[w];
+                f->context = f->speeds[i]->context;
+            }
+}
+
+/* The fastest path stands for a cell, of records of the same path the latest. */
+static void set_speed(const struct facts *f, struct cell_facts *c, const struct record *r)
+{
+    if (!is_work(f, r) || !r->path || facts_speed(f, r, r->task, r->path, r->cache) != r)
+        return;
+    if (c->dense ? !c->timed || r->median_ns < c->timed->median_ns
+                 : !isnan(r->speedup) && !(r->speedup <= c->speedup.value)) {
+        c->timed = r;
+        c->speedup =
+            c->dense ? (struct estimate){1, 0} : (struct estimate){r->speedup, r->speedup_err};
+    }
+    /* Speeds without scores beside them: of the run that timed it. */
+    if (isnan(c->perplexity.value))
+        c->perplexity.value = r->scored_perplexity;
+    if (isnan(c->acc.value))
+        c->acc.value = r->scored_acc;
+}
+
+const struct record *facts_speed(const struct facts *f, const struct record *cell, const char *task,
+                                 const char *path, const char *cache)
+{
+    char id[17], other[17];
+
+    record_cell_id(cell, id);
+    for (size_t i = 0; i < f->n_speeds; i++) {
+        const struct record *r = f->speeds[i];
+
+        if (strcmp(r->task, task) != 0 || (path && (!r->path || strcmp(r->path, path) != 0)) ||
+            (cache && (!r->cache || strcmp(r->cache, cache) != 0)) ||
+            (!isnan(f->context) && !isnan(r->context) && r->context != f->context))
+            continue;
+        record_cell_id(r, other);
+        if (strcmp(id, other) == 0)
+            return r;
+    }
+    return NULL;
+}
+
+/* Accuracy counts where two cells have it; scores beside speeds do not say of how many tasks. */
+static void choose_quality(struct facts *f)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < f->n; i++)
+        n += !isnan(f->cells[i].acc.value);
+    f->n_acc = n < 2 ? 0 : f->n_acc ? f->n_acc : 1;
+}
+
+/* ---- the whole */
+
+void facts_init(struct facts *f, const struct block *k)
+{
+    const struct record **speeds = xcalloc(k->n, sizeof(*speeds));
+    struct block all = *k, scores = {.records = xcalloc(k->n, sizeof(*scores.records))};
+    struct columns columns;
+    size_t *cell = xcalloc(k->n, sizeof(*cell));
+
+    *f = (struct facts){.speeds = speeds};
+    cells_init(&all.cells, k->records, k->n);
+    f->cells = xcalloc(all.cells.n, sizeof(*f->cells));
+    for (f->n = 0; f->n < all.cells.n; f->n++) {
+        struct cell_facts *c = &f->cells[f->n];
+
+        c->r = all.cells.first[f->n];
+        c->dense = is_dense(c->r);
+        c->structured = is_structured(c->r);
+        c->speedup = (struct estimate){NAN, NAN};
+        c->params_left = NAN;
+        set_names(c, &all);
+        f->dense = c->dense && !f->dense ? c : f->dense;
+    }
+    for (size_t i = 0; i < k->n; i++) {
+        struct cell_facts *c = &f->cells[all.cells.of_record[i]];
+
+        if (!isnan(k->records[i]->effective_params))
+            c->params_left = k->records[i]->effective_params;
+        if (record_is_speed(k->records[i])) {
+            continue;
+        } else if (record_is_layers(k->records[i])) {
+            set_layers(c, k->records[i]);
+        } else {
+            cell[scores.n] = all.cells.of_record[i];
+            scores.records[scores.n++] = k->records[i];
+        }
+    }
+    for (size_t i = k->n; i-- > 0;)
+        if (record_is_speed(k->records[i]))
+            speeds[f->n_speeds++] = k->records[i];
+    /* Columns over the cells of all records, of what was scored alone. */
+    scores.cells = (struct cells){all.cells.first, all.cells.n, cell};
+    columns_init(&columns, &scores.cells, scores.records, scores.n);
+    set_scores(f, &columns);
+    columns_release(&columns);
+    choose_work(f);
+    for (size_t i = 0; i < k->n; i++)
+        if (record_is_speed(k->records[i]))
+            set_speed(f, &f->cells[all.cells.of_record[i]], k->records[i]);
+    choose_quality(f);
+    cells_release(&all.cells);
+    free(scores.records);
+    free(cell);
+}
+
+void facts_release(struct facts *f)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        free(f->cells[i].label);
+        free(f->cells[i].series);
+    }
+    free(f->cells);
+    free((void *)f->speeds);
+    *f = (struct facts){0};
+}
+
+int facts_has_quality(const struct facts *f, const struct cell_facts *c)
+{
+    return !isnan(f->n_acc ? c->acc.value : c->perplexity.value);
+}
+
+int facts_better(const struct facts *f, const struct cell_facts *a, const struct cell_facts *b)
+{
+    return f->n_acc ? a->acc.value > b->acc.value : a->perplexity.value < b->perplexity.value;
+}
