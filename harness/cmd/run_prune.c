@@ -18,7 +18,7 @@ static void print_layer_zeros(const struct run *r)
         for (int l = 0; l < N_LINEARS; l++)
             fprintf(stderr, " %6.2f",
                     100 * (double)linear_zeros(m, i, l) /
-                        (double)tensor_numel(m->layers[i].linears[l].w));
+                        (double)linear_numel(m, i, l));
         fprintf(stderr, "\n");
     }
 }

@@ -43,7 +43,7 @@ static void count_zeros(const struct model *m, size_t n_layers, double *out)
         for (int l = 0; l < N_LINEARS; l++) {
             double numel = source_numel(&m->source, l);
             double there =
-                (double)(tensor_numel(m->layers[i].linears[l].w) - linear_zeros(m, i, l));
+                (double)(linear_numel(m, i, l) - linear_zeros(m, i, l));
 
             out[(size_t)(LAYER_ZEROS_FIRST + l) * n_layers + layer] = 1 - there / numel;
             left += there;

@@ -15,6 +15,7 @@
 #include "harness/measure/hidden.h"
 #include "harness/measure/layer_stats.h"
 #include "harness/measure/restructure.h"
+#include "harness/model/parallel.h"
 #include "harness/model/reshape.h"
 #include "harness/model/session.h"
 
@@ -90,7 +91,7 @@ static int prune_group(struct sweep *w, int group)
     struct layer *l = &w->m->layers[w->layer];
     struct prune_job job = {
         .dev = dev, .options = w->options, .stats = &w->stats[group], .layer = w->layer};
-    struct tensor into[3];
+    struct tensor into[3], whole[3]; /* whole: of all devices together; pruned by each of them */
     int rc;
 
     book(w, &w->times.forward);
@@ -102,11 +103,14 @@ static int prune_group(struct sweep *w, int group)
         if ((int)lin->group != group)
             continue;
         into[job.n_w] = lin->w;
+        whole[job.n_w] = parallel_whole(w->m, lin->w);
         job.names[job.n_w] = lin->name;
-        job.w[job.n_w] = lin->w;
+        job.w[job.n_w] = whole[job.n_w];
         if (lin->w.dtype != DTYPE_F32) {
-            job.w[job.n_w] = device_tensor(dev, DTYPE_F32, lin->w.rows, lin->w.cols);
-            dev->ops->convert(dev, job.w[job.n_w], lin->w);
+            struct tensor from = whole[job.n_w];
+
+            job.w[job.n_w] = device_tensor(dev, DTYPE_F32, from.rows, from.cols);
+            dev->ops->convert(dev, job.w[job.n_w], from);
         }
         job.n_w++;
     }
@@ -115,11 +119,11 @@ static int prune_group(struct sweep *w, int group)
         if (rc == 0 && !dev->ops->all_finite(dev, job.w[i]))
             rc = error("layer %zu %s: pruning gave values that are not finite", w->layer,
                        job.names[i]);
-        if (job.w[i].data != into[i].data) {
-            if (rc == 0)
-                dev->ops->convert(dev, into[i], job.w[i]);
+        if (rc == 0 && job.w[i].data != into[i].data)
+            dev->ops->convert(dev, into[i], parallel_part(w->m, job.w[i]));
+        if (job.w[i].data != whole[i].data)
             device_tensor_free(dev, &job.w[i]);
-        }
+        parallel_whole_free(w->m, &whole[i], into[i]);
     }
     book(w, &w->times.solve);
     return rc;
@@ -412,8 +416,9 @@ static size_t room_for_streams(const struct sweep *w)
 {
     struct device *dev = w->m->dev;
 
-    return dev->ops->is_host && !dev->memory_limit ? HOST_STREAM_BYTES
-                                                   : dev->ops->memory_free(dev) / 2;
+    return parallel_least(w->m, dev->ops->is_host && !dev->memory_limit
+                                    ? HOST_STREAM_BYTES
+                                    : dev->ops->memory_free(dev) / 2);
 }
 
 static void streams_open(struct sweep *w)

@@ -150,6 +150,67 @@ void batch_spare(struct batch *b, size_t n_spared)
     push(&b->n_spared, (int32_t)n_spared);
 }
 
+/* Appends to[] = from[begin .. end) - less. */
+static void push_range(struct i32_list *to, const struct i32_list *from, size_t begin, size_t end,
+                       int32_t less)
+{
+    for (size_t i = begin; i < end; i++)
+        push(to, from->v[i] - less);
+}
+
+/* Segments [first, end) of b, whose rows begin at row and whose copies are [copy, copy_end). */
+static void take_segments(struct batch *out, const struct batch *b, size_t first, size_t end,
+                          size_t copy, size_t copy_end)
+{
+    size_t n_segments = b->seg_row.n, row = (size_t)b->seg_row.v[first];
+    size_t row_end = end < n_segments ? (size_t)b->seg_row.v[end] : b->ids.n;
+    size_t page = (size_t)b->seg_page.v[first];
+    size_t page_end = end < n_segments ? (size_t)b->seg_page.v[end] : b->pages.n;
+
+    batch_clear(out);
+    push_range(&out->ids, &b->ids, row, row_end, 0);
+    push_range(&out->positions, &b->positions, row, row_end, 0);
+    push_range(&out->seg_row, &b->seg_row, first, end, (int32_t)row);
+    push_range(&out->seg_pos, &b->seg_pos, first, end, 0);
+    push_range(&out->seg_page, &b->seg_page, first, end, (int32_t)page);
+    push_range(&out->pages, &b->pages, page, page_end, 0);
+    push_range(&out->copy_row, &b->copy_row, copy, copy_end, (int32_t)row);
+    push_range(&out->copy_slot, &b->copy_slot, copy, copy_end, 0);
+    push_range(&out->parent, &b->parent, first, end, (int32_t)first);
+    if (b->n_spared.n)
+        push_range(&out->n_spared, &b->n_spared, first, end, 0);
+    out->max_positions = b->max_positions;
+    out->n_pages = b->n_pages;
+}
+
+/* Neither half has less than a quarter of the rows. */
+int batch_halve(const struct batch *b, struct batch half[2])
+{
+    size_t n = b->ids.n, n_segments = b->seg_row.n, best = 0, best_off = n / 4 + 1, copy = 0;
+
+    batch_clear(&half[0]);
+    batch_clear(&half[1]);
+    for (size_t s = 1; s < n_segments; s++) {
+        size_t row = (size_t)b->seg_row.v[s], off = row > n / 2 ? row - n / 2 : n / 2 - row;
+
+        if (b->parent.v[s] < 0 && off < best_off) {
+            best = s;
+            best_off = off;
+        }
+    }
+    for (size_t s = best + 1; s < n_segments && best; s++)
+        if (b->parent.v[s] >= 0 && (size_t)b->parent.v[s] < best)
+            best = 0;
+    if (!best)
+        return 1;
+    /* Copies come segment by segment. */
+    while (copy < b->copy_row.n && b->copy_row.v[copy] < b->seg_row.v[best])
+        copy++;
+    take_segments(&half[0], b, 0, best, 0, copy);
+    take_segments(&half[1], b, best, n_segments, copy, b->copy_row.n);
+    return 2;
+}
+
 void batch_upload(struct batch *b, struct device *dev)
 {
     struct i32_list *l[N_LISTS];

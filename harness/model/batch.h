@@ -53,6 +53,11 @@ void batch_add_cached(struct batch *b, const int32_t *ids, size_t n, struct sequ
 void batch_spare_halves(struct batch *b);
 void batch_spare(struct batch *b, size_t n_spared);
 
+/* The segments of b as two batches, a and b's rest, of about as many rows, so that neither
+ * continues a segment of the other; their pages are b's. 2; or 1 where there is no such place near
+ * the middle, and the halves are left empty. */
+int batch_halve(const struct batch *b, struct batch half[2]);
+
 /* Pages that n ids at position pos take beside those shared. */
 size_t batch_pages_for(size_t pos, size_t n);
 

@@ -6,6 +6,7 @@
 
 #include "harness/base/error.h"
 #include "harness/base/rng.h"
+#include "harness/model/parallel.h"
 
 #define PROMPT_ROWS 2048 /* longer prompts run in pieces */
 
@@ -70,12 +71,18 @@ static void open_tensors(struct decoder *d)
     d->in = device_tensor(dev, m->dtype, 1, c->hidden);
     d->attn = device_tensor(dev, m->dtype, 1, q);
     d->act = device_tensor(dev, m->dtype, 1, c->intermediate);
-    d->qkv = device_tensor(dev, DTYPE_F32, 1, q + 2 * kv);
-    d->gate_up = device_tensor(dev, DTYPE_F32, 1, 2 * c->intermediate);
+    d->qkv = device_tensor(dev, DTYPE_F32, 1, (q + 2 * kv) / parallel_size(m));
+    d->gate_up = device_tensor(dev, DTYPE_F32, 1, 2 * c->intermediate / parallel_size(m));
     d->logits = device_tensor(dev, DTYPE_F32, 1, c->n_vocab);
     d->cursor = dev->ops->alloc(dev, sizeof(*d->cursor));
     d->ids = dev->ops->alloc(dev, (n + 1) * sizeof(*d->ids));
     d->logprob = dev->ops->alloc(dev, (n + 1) * sizeof(*d->logprob));
+}
+
+/* Each device computes its part of the logits, if they can be dealt out evenly. */
+static int splits_head(const struct model *m)
+{
+    return m->comm && m->config.n_vocab % parallel_size(m) == 0;
 }
 
 int decoder_open(struct decoder *d, const struct model *m, const struct decode_options *o)
@@ -99,7 +106,8 @@ int decoder_open(struct decoder *d, const struct model *m, const struct decode_o
     d->layers = xcalloc(m->config.n_layers, sizeof(*d->layers));
     for (size_t i = 0; i < m->config.n_layers; i++)
         pack_layer(d, i);
-    dev->ops->decode->pack(dev, &d->head, m->head, PACKED_ROWS);
+    dev->ops->decode->pack(dev, &d->head, splits_head(m) ? parallel_part(m, m->head) : m->head,
+                           PACKED_ROWS);
     open_tensors(d);
     decoder_seed(d, o->seed);
     return 0;
@@ -152,6 +160,34 @@ static struct tensor columns_of(struct tensor row, size_t n)
     return row;
 }
 
+/* This device's columns of a row: all where the model is whole. */
+static struct tensor own_columns(const struct decoder *d, struct tensor row)
+{
+    row.cols /= parallel_size(d->m);
+    row.data = (char *)row.data + parallel_rank(d->m) * tensor_nbytes(row);
+    return row;
+}
+
+/* Everybody's columns of a row, and then the rule, which where the model is whole was applied. */
+static void gather(struct decoder *d, struct tensor row, const struct act_rule *rule)
+{
+    struct device *dev = d->m->dev;
+    struct comm *c = d->m->comm;
+    struct tensor part = own_columns(d, row);
+
+    if (!c)
+        return;
+    c->all_gather(c, row.data, part.data, tensor_nbytes(part));
+    if (rule && rule->kind != ACT_DENSE)
+        dev->ops->sparsify(dev, row, row, rule);
+}
+
+/* The rule of an operation whose output is gathered before. */
+static const struct act_rule *rule_here(const struct decoder *d, const struct act_rule *rule)
+{
+    return d->m->comm ? NULL : rule;
+}
+
 /* x += w in, in the basis that this puts the residual stream into, plus a bias; w NULL: the bias
  * alone. Of d->in nothing is left. */
 static void add_to_stream(struct decoder *d, struct tensor in, const struct packed *w,
@@ -163,8 +199,10 @@ static void add_to_stream(struct decoder *d, struct tensor in, const struct pack
         dev->ops->convert(dev, d->in, d->x);
         dev->ops->linear(dev, d->x, d->in, basis, 0);
     }
-    if (w)
-        product(d, d->x, in, w, 1);
+    if (w) {
+        product(d, own_columns(d, d->x), in, w, 1);
+        gather(d, d->x, NULL);
+    }
     if (bias.data)
         dev->ops->add_row(dev, d->x, bias);
 }
@@ -181,8 +219,9 @@ static void attention_step(struct decoder *d, size_t i)
     if (layer_has_attention(l)) {
         ops->rmsnorm(dev, d->in, d->x, l->norm1, m->config.eps, &l->rules[GROUP_QKV]);
         product(d, qkv, d->in, &w[GROUP_QKV], 0);
-        ops->attention(dev, attn, qkv, d->session.kv[i], l->shape, m->cos_sin, &d->cursor->position,
-                       d->o.max_positions, &l->rules[GROUP_O]);
+        ops->attention(dev, own_columns(d, attn), qkv, d->session.kv[i], l->shape, m->cos_sin,
+                       &d->cursor->position, d->o.max_positions, rule_here(d, &l->rules[GROUP_O]));
+        gather(d, attn, &l->rules[GROUP_O]);
     }
     add_to_stream(d, attn, layer_has_attention(l) ? &w[GROUP_O] : NULL, l->attention_basis,
                   l->o_bias);
@@ -201,7 +240,9 @@ static void mlp_step(struct decoder *d, size_t i)
         dev->ops->decode->rmsnorm(dev, d->in, d->x, l->norm2, m->config.eps,
                                   &l->rules[GROUP_GATE_UP]);
         product(d, gate_up, d->in, &w[GROUP_GATE_UP], 0);
-        dev->ops->decode->silu_mul(dev, act, gate_up, &l->rules[GROUP_DOWN]);
+        dev->ops->decode->silu_mul(dev, own_columns(d, act), gate_up,
+                                   rule_here(d, &l->rules[GROUP_DOWN]));
+        gather(d, act, &l->rules[GROUP_DOWN]);
     }
     add_to_stream(d, act, layer_has_mlp(l) ? &w[GROUP_DOWN] : NULL, l->mlp_basis, l->down_bias);
 }
@@ -212,7 +253,12 @@ static void logits_of(struct decoder *d, struct tensor x)
     struct device *dev = d->m->dev;
 
     dev->ops->decode->rmsnorm(dev, d->in, x, d->m->norm, d->m->config.eps, NULL);
-    product(d, d->logits, d->in, &d->head, 0);
+    if (splits_head(d->m)) {
+        product(d, own_columns(d, d->logits), d->in, &d->head, 0);
+        gather(d, d->logits, NULL);
+    } else {
+        product(d, d->logits, d->in, &d->head, 0);
+    }
 }
 
 /* Chooses the next token and runs it. Everything that differs from token to token is read from the

@@ -3,139 +3,47 @@
 
 #include <assert.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "harness/base/error.h"
-#include "harness/base/memory.h"
+#include "harness/model/model_load.h"
+#include "harness/model/parallel.h"
 #include "harness/model/rope.h"
-#include "harness/model/synthetic.h"
 
-static const struct {
-    const char *name;
-    enum group group;
-} linear_facts[N_LINEARS] = {
-    {"self_attn.q_proj", GROUP_QKV},  {"self_attn.k_proj", GROUP_QKV},
-    {"self_attn.v_proj", GROUP_QKV},  {"self_attn.o_proj", GROUP_O},
-    {"mlp.gate_proj", GROUP_GATE_UP}, {"mlp.up_proj", GROUP_GATE_UP},
-    {"mlp.down_proj", GROUP_DOWN},
+const char *const linear_names[N_LINEARS] = {
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj",
 };
 
-/* Room that a model leaves on the device for running it, but a quarter at most: sessions, scratch,
- * the library's own. */
-#define ROOM_TO_WORK ((size_t)4 << 30)
+static const enum group linear_groups[N_LINEARS] = {
+    GROUP_QKV, GROUP_QKV, GROUP_QKV, GROUP_O, GROUP_GATE_UP, GROUP_GATE_UP, GROUP_DOWN,
+};
 
-/* A checkpoint expands compressed tensors into memory that it has once. */
-static pthread_mutex_t reading = PTHREAD_MUTEX_INITIALIZER;
-
-static void make(const struct model *m, const char *name, struct tensor dst)
-{
-    struct device *dev = m->dev;
-
-    if (strstr(name, "norm"))
-        dev->ops->fill(dev, dst, 1);
-    else
-        dev->ops->fill_normal(dev, dst, SYNTHETIC_STDDEV, m->seed, synthetic_stream(name));
-}
-
-static int upload_named(const struct model *m, const char *name, struct tensor dst)
-{
-    struct device *dev = m->dev;
-    struct tensor host, raw;
-
-    if (checkpoint_tensor(m->checkpoint, name, dst.rows, dst.cols, &host) != 0)
-        return -1;
-    raw = device_tensor(dev, host.dtype, host.rows, host.cols);
-    dev->ops->upload(dev, raw.data, host.data, tensor_nbytes(host));
-    dev->ops->convert(dev, dst, raw);
-    device_tensor_free(dev, &raw);
-    return 0;
-}
-
-static int check_finite(const struct model *m, const char *name, struct tensor t)
-{
-    return m->dev->ops->all_finite(m->dev, t)
-               ? 0
-               : error("%s: tensor '%s' has values that are not finite%s", m->checkpoint->dir, name,
-                       t.dtype == DTYPE_F16 ? " in f16" : "");
-}
-
-/* Fills dst with the named tensor of the model's source, converting on the device. */
-static int load(const struct model *m, const char *name, struct tensor dst)
-{
-    int rc;
-
-    if (!m->checkpoint) {
-        make(m, name, dst);
-        return 0;
-    }
-    pthread_mutex_lock(&reading);
-    rc = upload_named(m, name, dst);
-    pthread_mutex_unlock(&reading);
-    return rc == 0 ? check_finite(m, name, dst) : -1;
-}
-
-static void linear_name(char out[96], size_t layer, int linear)
-{
-    snprintf(out, 96, "model.layers.%zu.%s.weight", layer, linear_facts[linear].name);
-}
-
-static int load_linears(const struct model *m, size_t layer)
-{
-    char name[96];
-
-    if (m->store) {
-        layer_store_forget(m->store, layer);
-        if (!layer_store_holds(m->store, layer))
-            return 0;
-        layer_store_claim(m->store, layer);
-    }
-    for (int i = 0; i < N_LINEARS; i++) {
-        linear_name(name, layer, i);
-        if (load(m, name, m->layers[layer].linears[i].w) != 0)
-            return -1;
-    }
-    if (m->store)
-        layer_store_set(m->store, layer);
-    return 0;
-}
-
-static int load_norms(const struct model *m, size_t layer)
-{
-    char name[96];
-
-    snprintf(name, sizeof(name), "model.layers.%zu.input_layernorm.weight", layer);
-    if (load(m, name, m->layers[layer].norm1) != 0)
-        return -1;
-    snprintf(name, sizeof(name), "model.layers.%zu.post_attention_layernorm.weight", layer);
-    return load(m, name, m->layers[layer].norm2);
-}
-
-/* The four merged tensors of a layer of the source, without memory. */
-static void layer_shape(struct layer *l, const struct model *m)
+void layer_shape(struct layer *l, const struct model *m)
 {
     const struct llama_config *k = &m->config;
-    size_t q = k->n_heads * k->head_dim, kv = k->n_kv_heads * k->head_dim;
+    size_t q = k->n_heads * k->head_dim, kv = k->n_kv_heads * k->head_dim, n = parallel_size(m);
 
-    l->qkv = (struct tensor){NULL, m->dtype, q + 2 * kv, k->hidden};
-    l->o = (struct tensor){NULL, m->dtype, k->hidden, q};
-    l->gate_up = (struct tensor){NULL, m->dtype, 2 * k->intermediate, k->hidden};
-    l->down = (struct tensor){NULL, m->dtype, k->hidden, k->intermediate};
-    l->shape = (struct attention_shape){k->n_heads, k->n_kv_heads, k->head_dim};
-    l->intermediate = k->intermediate;
+    l->qkv = (struct tensor){NULL, m->dtype, (q + 2 * kv) / n, k->hidden};
+    l->o = (struct tensor){NULL, m->dtype, k->hidden / n, q};
+    l->gate_up = (struct tensor){NULL, m->dtype, 2 * k->intermediate / n, k->hidden};
+    l->down = (struct tensor){NULL, m->dtype, k->hidden / n, k->intermediate};
+    l->shape = (struct attention_shape){k->n_heads / n, k->n_kv_heads / n, k->head_dim};
+    l->intermediate = k->intermediate / n;
 }
 
 void layer_lay_linears(struct layer *l)
 {
     size_t kv = l->shape.n_kv_heads * l->shape.head_dim, q = l->qkv.rows - 2 * kv;
+    size_t m = l->gate_up.rows / 2;
 
     l->linears[LINEAR_Q].w = tensor_rows(l->qkv, 0, q);
     l->linears[LINEAR_K].w = tensor_rows(l->qkv, q, kv);
     l->linears[LINEAR_V].w = tensor_rows(l->qkv, q + kv, kv);
     l->linears[LINEAR_O].w = l->o;
-    l->linears[LINEAR_GATE].w = tensor_rows(l->gate_up, 0, l->down.cols);
-    l->linears[LINEAR_UP].w = tensor_rows(l->gate_up, l->down.cols, l->down.cols);
+    l->linears[LINEAR_GATE].w = tensor_rows(l->gate_up, 0, m);
+    l->linears[LINEAR_UP].w = tensor_rows(l->gate_up, m, m);
     l->linears[LINEAR_DOWN].w = l->down;
 }
 
@@ -145,20 +53,6 @@ void layer_merged(struct layer *l, struct tensor *all[4])
     all[1] = &l->o;
     all[2] = &l->gate_up;
     all[3] = &l->down;
-}
-
-/* Where tensor i of a layer begins in its block of a store, and the block's bytes for i = 4. */
-static size_t store_offset(const struct model *m, int i)
-{
-    struct layer l;
-    struct tensor *all[4];
-    size_t at = 0;
-
-    layer_shape(&l, m);
-    layer_merged(&l, all);
-    for (int t = 0; t < i; t++)
-        at += (tensor_nbytes(*all[t]) + 255) / 256 * 256;
-    return at;
 }
 
 /* Gives the merged tensors memory, of their own or in `block`, and lays the seven linears over
@@ -173,8 +67,8 @@ static void layer_alloc(struct layer *l, const struct model *m, char *block)
         all[i]->data =
             block ? block + store_offset(m, i) : m->dev->ops->alloc(m->dev, tensor_nbytes(*all[i]));
     for (int i = 0; i < N_LINEARS; i++) {
-        l->linears[i].name = linear_facts[i].name;
-        l->linears[i].group = linear_facts[i].group;
+        l->linears[i].name = linear_names[i];
+        l->linears[i].group = linear_groups[i];
     }
     layer_lay_linears(l);
     memset(l->rules, 0, sizeof(l->rules));
@@ -212,107 +106,6 @@ static void load_rope(struct model *m)
     free(table);
 }
 
-/* Do the weights leave the device no room to work? A host is its own memory: never, unless it is
- * limited. */
-static int must_stream(const struct model *m)
-{
-    size_t layers = m->config.n_layers * store_offset(m, 4);
-    size_t ends =
-        (m->config.tied_head ? 1 : 2) * m->config.n_vocab * m->config.hidden * dtype_size(m->dtype);
-    size_t left = m->dev->ops->memory_free(m->dev);
-
-    if (m->dev->ops->is_host && !m->dev->memory_limit)
-        return 0;
-    return layers + ends + (left / 4 < ROOM_TO_WORK ? left / 4 : ROOM_TO_WORK) > left;
-}
-
-/* ---- layers that host memory does not hold */
-
-/* Both in host memory. */
-static void convert_host(struct tensor dst, struct tensor src)
-{
-    const uint16_t *half = src.data;
-    size_t n = tensor_numel(dst);
-
-    if (dst.dtype == src.dtype) {
-        memcpy(dst.data, src.data, tensor_nbytes(dst));
-        return;
-    }
-#pragma omp parallel for
-    for (size_t i = 0; i < n; i++) {
-        float v = src.dtype == DTYPE_F32   ? ((const float *)src.data)[i]
-                  : src.dtype == DTYPE_F16 ? f16_to_f32(half[i])
-                                           : bf16_to_f32(half[i]);
-
-        if (dst.dtype == DTYPE_F32)
-            ((float *)dst.data)[i] = v;
-        else
-            ((uint16_t *)dst.data)[i] = dst.dtype == DTYPE_F16 ? f32_to_f16(v) : f32_to_bf16(v);
-    }
-}
-
-/* Fills a host's block with layer i of the checkpoint. */
-static int read_layer(void *arg, size_t i, void *block)
-{
-    const struct model *m = arg;
-    struct layer l;
-    struct tensor *all[4], host;
-    char name[96];
-    int rc = 0;
-
-    layer_shape(&l, m);
-    layer_merged(&l, all);
-    for (int t = 0; t < 4; t++)
-        all[t]->data = (char *)block + store_offset(m, t);
-    layer_lay_linears(&l);
-    pthread_mutex_lock(&reading);
-    for (int t = 0; t < N_LINEARS && rc == 0; t++) {
-        struct tensor w = l.linears[t].w;
-
-        linear_name(name, i, t);
-        rc = checkpoint_tensor(m->checkpoint, name, w.rows, w.cols, &host);
-        if (rc == 0)
-            convert_host(w, host);
-    }
-    pthread_mutex_unlock(&reading);
-    return rc;
-}
-
-/* Makes layer i of a synthetic model at its place. */
-static void make_layer(void *arg, size_t i)
-{
-    const struct model *m = arg;
-    char name[96];
-
-    for (int t = 0; t < N_LINEARS; t++) {
-        linear_name(name, i, t);
-        make(m, name, m->layers[i].linears[t].w);
-    }
-}
-
-/* As many layers as leave the host a quarter of its free memory, or fit the limit. */
-static size_t n_held(const struct model *m, size_t host_limit)
-{
-    size_t nbytes = store_offset(m, 4), n = m->config.n_layers;
-    size_t most = (host_limit ? host_limit : host_memory_free() / 4 * 3) / nbytes;
-
-    if (most >= n)
-        return n;
-    return most > 3 ? most - 3 : 0; /* blocks through which the others pass */
-}
-
-static void open_store(struct model *m, size_t host_limit)
-{
-    struct layer_origin origin = {.arg = m};
-
-    if (m->checkpoint)
-        origin.read = read_layer;
-    else
-        origin.make = make_layer;
-    m->store = layer_store_open(m->dev, m->config.n_layers, store_offset(m, 4),
-                                n_held(m, host_limit), &origin);
-}
-
 static int load_all(struct model *m)
 {
     struct device *dev = m->dev;
@@ -334,8 +127,9 @@ static int load_all(struct model *m)
         if (load_norms(m, i) != 0 || load_linears(m, i) != 0)
             return -1;
     }
-    if (load(m, "model.embed_tokens.weight", m->embed) || load(m, "model.norm.weight", m->norm) ||
-        (!m->config.tied_head && load(m, "lm_head.weight", m->head)))
+    if (load_tensor(m, "model.embed_tokens.weight", m->embed) ||
+        load_tensor(m, "model.norm.weight", m->norm) ||
+        (!m->config.tied_head && load_tensor(m, "lm_head.weight", m->head)))
         return -1;
     return 0;
 }
@@ -345,7 +139,10 @@ int model_open_from(struct model *m, struct device *dev, const struct model_sour
 {
     const struct llama_config *k = src->checkpoint ? &src->checkpoint->config : &src->config;
 
+    if (src->comm && parallel_check(k, (size_t)src->comm->size) != 0)
+        return -1;
     *m = (struct model){.dev = dev,
+                        .comm = src->comm,
                         .config = *k,
                         .source = *k,
                         .dtype = dtype,
@@ -407,7 +204,7 @@ static void check_layer(const struct model *m, size_t i)
     if (!m->checkpoint || m->checked[i] || layer_store_holds(m->store, i))
         return;
     for (int t = 0; t < N_LINEARS; t++) {
-        linear_name(name, i, t);
+        linear_tensor_name(name, i, t);
         if (check_finite(m, name, m->layers[i].linears[t].w) != 0)
             exit(1);
     }
@@ -462,14 +259,40 @@ struct tensor layer_group(const struct layer *l, enum group g)
     return g == GROUP_QKV ? l->qkv : g == GROUP_O ? l->o : g == GROUP_DOWN ? l->down : l->gate_up;
 }
 
-/* gate = the norms of w's columns. */
-static void column_norms(const struct model *m, struct tensor gate, struct tensor w)
+/* The group's merged matrix of all devices together: a new tensor. */
+static struct tensor whole_group(const struct model *m, const struct layer *l, enum group g)
+{
+    struct tensor part = layer_group(l, g), merged;
+    size_t row = 0;
+
+    merged = device_tensor(m->dev, part.dtype, part.rows * parallel_size(m), part.cols);
+    for (int i = 0; i < N_LINEARS; i++) {
+        struct tensor w = l->linears[i].w;
+
+        if (l->linears[i].group != g)
+            continue;
+        m->comm->all_gather(m->comm, tensor_rows(merged, row, 0).data, w.data, tensor_nbytes(w));
+        row += w.rows * parallel_size(m);
+    }
+    return merged;
+}
+
+/* gate = the norms of the columns of the group's merged matrix. */
+static void column_norms(const struct model *m, struct tensor gate, const struct layer *l,
+                         enum group g)
 {
     struct device *dev = m->dev;
     float *host = xmalloc(gate.cols * sizeof(*host));
 
     dev->ops->zero(dev, gate.data, tensor_nbytes(gate));
-    dev->ops->sum_squares(dev, gate, w);
+    if (m->comm) { /* the rows one above the other as on one device: the sums have an order */
+        struct tensor merged = whole_group(m, l, g);
+
+        dev->ops->sum_squares(dev, gate, merged);
+        device_tensor_free(dev, &merged);
+    } else {
+        dev->ops->sum_squares(dev, gate, layer_group(l, g));
+    }
     dev->ops->download(dev, host, gate.data, tensor_nbytes(gate));
     for (size_t j = 0; j < gate.cols; j++)
         host[j] = sqrtf(host[j]);
@@ -484,14 +307,15 @@ void model_set_rule(struct model *m, size_t layer, enum group g, enum act_kind k
         .kind = kind, .sparsity = sparsity, .threshold = threshold, .n_zero = m->n_act_zero + g};
 
     if (kind == ACT_WINA) {
-        struct tensor w = layer_group(model_layer(m, layer), g), *gate = &m->layers[layer].gates[g];
+        const struct layer *l = model_layer(m, layer);
+        struct tensor w = layer_group(l, g), *gate = &m->layers[layer].gates[g];
 
         if (gate->cols != w.cols) {
             device_tensor_free(m->dev, gate);
             *gate = device_tensor(m->dev, DTYPE_F32, 1, w.cols);
         }
         if (w.data)
-            column_norms(m, *gate, w);
+            column_norms(m, *gate, l, g);
         r.gate = gate->data;
     }
     m->layers[layer].rules[g] = r;
@@ -525,11 +349,22 @@ void layer_copy_free(struct layer *copy, const struct model *m)
     layer_free_weights(copy, m->dev);
 }
 
-size_t linear_zeros(const struct model *m, size_t layer, int linear)
+size_t linear_numel(const struct model *m, size_t layer, int linear)
+{
+    return tensor_numel(m->layers[layer].linears[linear].w) * parallel_size(m);
+}
+
+/* In this device's part. */
+static size_t zeros_here(const struct model *m, size_t layer, int linear)
 {
     struct tensor w = model_layer(m, layer)->linears[linear].w;
 
     return tensor_numel(w) ? m->dev->ops->count_zeros(m->dev, w) : 0;
+}
+
+size_t linear_zeros(const struct model *m, size_t layer, int linear)
+{
+    return parallel_sum(m, zeros_here(m, layer, linear));
 }
 
 size_t model_n_linear_left(const struct model *m)
@@ -538,10 +373,10 @@ size_t model_n_linear_left(const struct model *m)
 
     for (size_t i = 0; i < m->config.n_layers; i++) {
         for (int l = 0; l < N_LINEARS; l++)
-            n += tensor_numel(m->layers[i].linears[l].w) - linear_zeros(m, i, l);
+            n += tensor_numel(m->layers[i].linears[l].w) - zeros_here(m, i, l);
         n += tensor_numel(m->layers[i].attention_basis) + tensor_numel(m->layers[i].mlp_basis);
     }
-    return n;
+    return parallel_sum(m, n);
 }
 
 size_t model_n_params_left(const struct model *m)

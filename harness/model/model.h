@@ -26,10 +26,12 @@ struct layer {
     size_t intermediate;          /* m of this layer; 0: no MLP: no norm2, gate_up, down */
     size_t source;                /* its number in the source, where layers were removed */
     struct tensor norm1, norm2;   /* 1 x h, f32 */
-    struct tensor qkv;            /* (nh + 2 nkv) d x h: rows of q, k, v */
-    struct tensor o;              /* h x nh d */
-    struct tensor gate_up;        /* 2m x h: rows of gate, up */
-    struct tensor down;           /* h x m */
+    /* Of a model on several devices: this device's rows of q, k, v, o, gate, up and down, whose
+     * heads and m are those of `shape` and `intermediate`. */
+    struct tensor qkv;     /* (nh + 2 nkv) d x h: rows of q, k, v */
+    struct tensor o;       /* h x nh d */
+    struct tensor gate_up; /* 2m x h: rows of gate, up */
+    struct tensor down;    /* h x m */
     struct linear linears[N_LINEARS];
     struct act_rule rules[N_GROUPS]; /* what happens to the input of each group */
     struct tensor gates[N_GROUPS];   /* of rules of ACT_WINA: 1 x the input's width, f32 */
@@ -52,6 +54,8 @@ static inline int layer_has_mlp(const struct layer *l)
 
 struct model {
     struct device *dev;
+    struct comm
+        *comm; /* the devices that hold the model together (parallel.h); NULL: it is whole */
     /* As it runs: n_layers, hidden and eps may differ from the source's; n_heads, n_kv_heads and
      * intermediate are the source's, no layer is larger. */
     struct llama_config config;
@@ -64,12 +68,13 @@ struct model {
     struct tensor norm;    /* 1 x h, f32 */
     struct tensor cos_sin; /* max_positions x d, f32 */
     uint64_t *n_act_zero;  /* device counters of zeros in the linears' inputs, one per group */
-    int act_last_half; /* the rules spare the first ceil(n/2) tokens of every sequence of n that
-                        * session_forward() runs whole, and of a decoder's prompt */
+    int act_last_half;     /* the rules spare the first ceil(n/2) tokens of every sequence of n that
+                            * session_forward() runs whole, and of a decoder's prompt */
     struct layer_store *store; /* the layers' linears live in host memory; NULL: on the device */
     unsigned char *checked;    /* of the store: layers that were seen to be finite */
-    const struct checkpoint *checkpoint; /* borrowed: where the weights come from; NULL: synthetic */
-    uint64_t seed;                       /* of synthetic weights */
+    const struct checkpoint
+        *checkpoint; /* borrowed: where the weights come from; NULL: synthetic */
+    uint64_t seed;   /* of synthetic weights */
 };
 
 /* Where the layers' weights live. Tensors of `layers` may be used between model_layer() calls. */
@@ -83,8 +88,9 @@ struct model_source {
     const struct checkpoint *checkpoint; /* stays open as long as the model; NULL: synthetic */
     struct llama_config config;          /* synthetic: see synthetic.h */
     uint64_t seed;
-    size_t host_limit; /* of streamed layers in host memory, bytes; others are read or made again each
-                          time. 0: as many as leave the host a quarter of what is free */
+    struct comm *comm; /* devices that are to hold the model together, borrowed; NULL: one device */
+    size_t host_limit; /* of streamed layers in host memory, bytes; others are read or made again
+                          each time. 0: as many as leave the host a quarter of what is free */
 };
 
 /* Loads the checkpoint, converted to dtype, and refuses weights that are not finite; or makes the
@@ -135,7 +141,8 @@ void layer_lay_linears(struct layer *l);
 /* Frees all of a layer's tensors. */
 void layer_release(struct layer *l, struct device *dev);
 
-/* Zeros in one linear. */
+/* Zeros in one linear, of the model as a whole; and its weights. */
+size_t linear_numel(const struct model *m, size_t layer, int linear);
 size_t linear_zeros(const struct model *m, size_t layer, int linear);
 
 /* Parameters of the decoder's linears (changes of basis included) that are there and not zero, and

@@ -8,6 +8,8 @@
 
 int reshape_check(const struct model *m)
 {
+    if (m->comm)
+        return error("structured methods need the model on one device");
     return m->store ? error("structured methods need the weights on the device; these are in host "
                             "memory")
                     : 0;

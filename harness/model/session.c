@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #include "harness/base/error.h"
+#include "harness/model/parallel.h"
+#include "harness/model/session_inside.h"
 
 #define MAX_PICKED 4096 /* rows scored at a time */
 
@@ -27,10 +29,12 @@ static size_t picked_rows(size_t max_rows)
 size_t session_nbytes(const struct model *m, size_t max_rows, size_t n_pages, int cached)
 {
     struct sizes z = sizes_of(m);
-    size_t row = z.h * 4 + (z.h + 2 * z.q + 2 * z.kv + 3 * z.m) * z.e;
-    size_t pages = (cached ? m->config.n_layers : 1) * n_pages * KV_PAGE * 2 * z.kv * z.e;
+    size_t n = parallel_size(m);
+    size_t row = z.h * 4 + (z.h + z.q + z.m + (z.q + 2 * z.kv + 2 * z.m) / n) * z.e;
+    size_t pages = (cached ? m->config.n_layers : 1) * n_pages * KV_PAGE * 2 * z.kv / n * z.e;
 
-    return max_rows * (row + 20) + pages + picked_rows(max_rows) * (z.h * (4 + z.e) + 24);
+    return max_rows * (row + 20 + parallel_row_nbytes(m)) + pages +
+           picked_rows(max_rows) * (z.h * (4 + z.e) + 24);
 }
 
 void session_open(struct session *s, const struct model *m, size_t max_rows, size_t n_pages,
@@ -38,7 +42,7 @@ void session_open(struct session *s, const struct model *m, size_t max_rows, siz
 {
     struct device *dev = m->dev;
     struct sizes z = sizes_of(m);
-    size_t page = KV_PAGE * z.kv * z.e;
+    size_t n = parallel_size(m), page = KV_PAGE * z.kv / n * z.e;
 
     *s = (struct session){.m = m, .max_rows = max_rows, .n_pages = n_pages, .cached = cached};
     s->max_picked = picked_rows(max_rows);
@@ -50,15 +54,16 @@ void session_open(struct session *s, const struct model *m, size_t max_rows, siz
     }
     s->x = device_tensor(dev, DTYPE_F32, max_rows, z.h);
     s->in = device_tensor(dev, m->dtype, max_rows, z.h);
-    s->qkv = device_tensor(dev, m->dtype, max_rows, z.q + 2 * z.kv);
+    s->qkv = device_tensor(dev, m->dtype, max_rows, (z.q + 2 * z.kv) / n);
     s->attn = device_tensor(dev, m->dtype, max_rows, z.q);
-    s->gate_up = device_tensor(dev, m->dtype, max_rows, 2 * z.m);
+    s->gate_up = device_tensor(dev, m->dtype, max_rows, 2 * z.m / n);
     s->act = device_tensor(dev, m->dtype, max_rows, z.m);
     s->picked = device_tensor(dev, DTYPE_F32, s->max_picked, z.h);
     s->final = device_tensor(dev, m->dtype, s->max_picked, z.h);
     s->scratch = dev->ops->alloc(dev, s->max_picked * 24);
-    s->scoring_cap = max_rows;
+    s->scoring_cap = max_rows + n;
     s->scoring = dev->ops->alloc(dev, s->scoring_cap * 20);
+    parallel_open(s);
 }
 
 void session_close(struct session *s)
@@ -82,16 +87,15 @@ void session_close(struct session *s)
     device_tensor_free(dev, &s->final);
     dev->ops->free(dev, s->scratch);
     dev->ops->free(dev, s->scoring);
+    parallel_close(s);
     batch_release(&s->batch, dev);
     *s = (struct session){0};
 }
 
-/* As many rows of t as the batch has, of `cols` columns: t has room for the widest layer. */
-static struct tensor rows_of(const struct session *s, struct tensor t, size_t cols)
+struct tensor rows_now(const struct session *s, struct tensor t, size_t cols)
 {
-    t.rows = s->batch.layout.n_rows;
     t.cols = cols;
-    return t;
+    return tensor_rows(t, s->first_row, batch_now(s)->layout.n_rows);
 }
 
 /* The model may have become narrower since the session was opened. */
@@ -107,14 +111,14 @@ void session_embed(struct session *s, struct tensor x)
 
 /* Where the rules spare some rows of the batch, they are applied apart from the operation that
  * gives x, to the runs of rows that they are for. */
-static const struct act_rule *fused(const struct session *s, const struct act_rule *rule)
+const struct act_rule *fused_rule(const struct session *s, const struct act_rule *rule)
 {
-    return s->batch.n_spared.n ? NULL : rule;
+    return batch_now(s)->n_spared.n ? NULL : rule;
 }
 
-static void apply_apart(const struct session *s, struct tensor x, const struct act_rule *rule)
+void apply_apart(const struct session *s, struct tensor x, const struct act_rule *rule)
 {
-    const struct batch *b = &s->batch;
+    const struct batch *b = batch_now(s);
 
     for (size_t i = 0; i < b->n_spared.n && rule->kind != ACT_DENSE; i++) {
         int32_t first = b->seg_row.v[i] + b->n_spared.v[i];
@@ -131,21 +135,29 @@ void layer_attention_input(struct session *s, const struct layer *l, struct tens
 {
     const struct act_rule *rule = &l->rules[GROUP_QKV];
 
-    s->m->dev->ops->rmsnorm(s->m->dev, in, x, l->norm1, s->m->config.eps, fused(s, rule));
+    s->m->dev->ops->rmsnorm(s->m->dev, in, x, l->norm1, s->m->config.eps, fused_rule(s, rule));
     apply_apart(s, in, rule);
+}
+
+struct tensor attention_part(struct session *s, const struct layer *l, size_t index,
+                             struct tensor in, struct tensor attn)
+{
+    struct device *dev = s->m->dev;
+    struct kv_layer kv = s->kv[s->cached ? index : 0];
+    struct tensor qkv = rows_now(s, s->qkv, l->qkv.rows), part = part_of(s, attn);
+    const struct batch_layout *b = &batch_now(s)->layout;
+
+    dev->ops->linear(dev, qkv, in, l->qkv, 0);
+    dev->ops->kv_write(dev, kv, qkv, l->shape, s->m->cos_sin, b);
+    dev->ops->attention(dev, part, qkv, kv, l->shape, s->m->cos_sin, b,
+                        s->m->comm ? NULL : fused_rule(s, &l->rules[GROUP_O]));
+    return part;
 }
 
 void layer_attention(struct session *s, const struct layer *l, size_t index, struct tensor in,
                      struct tensor attn)
 {
-    struct device *dev = s->m->dev;
-    struct kv_layer kv = s->kv[s->cached ? index : 0];
-    struct tensor qkv = rows_of(s, s->qkv, l->qkv.rows);
-
-    dev->ops->linear(dev, qkv, in, l->qkv, 0);
-    dev->ops->kv_write(dev, kv, qkv, l->shape, s->m->cos_sin, &s->batch.layout);
-    dev->ops->attention(dev, attn, qkv, kv, l->shape, s->m->cos_sin, &s->batch.layout,
-                        fused(s, &l->rules[GROUP_O]));
+    join_parts(s, attn, attention_part(s, l, index, in, attn), &l->rules[GROUP_O]);
     apply_apart(s, attn, &l->rules[GROUP_O]);
 }
 
@@ -153,22 +165,33 @@ void layer_mlp_input(struct session *s, const struct layer *l, struct tensor x, 
 {
     const struct act_rule *rule = &l->rules[GROUP_GATE_UP];
 
-    s->m->dev->ops->rmsnorm(s->m->dev, in, x, l->norm2, s->m->config.eps, fused(s, rule));
+    s->m->dev->ops->rmsnorm(s->m->dev, in, x, l->norm2, s->m->config.eps, fused_rule(s, rule));
     apply_apart(s, in, rule);
+}
+
+struct tensor mlp_part(struct session *s, const struct layer *l, struct tensor in,
+                       struct tensor act)
+{
+    struct device *dev = s->m->dev;
+    struct tensor gate_up = rows_now(s, s->gate_up, l->gate_up.rows), part = part_of(s, act);
+
+    dev->ops->linear_silu_mul(dev, part, gate_up, in, l->gate_up,
+                              s->m->comm ? NULL : fused_rule(s, &l->rules[GROUP_DOWN]));
+    return part;
 }
 
 void layer_mlp_hidden(struct session *s, const struct layer *l, struct tensor in, struct tensor act)
 {
-    struct device *dev = s->m->dev;
-    struct tensor gate_up = rows_of(s, s->gate_up, l->gate_up.rows);
-
-    dev->ops->linear_silu_mul(dev, act, gate_up, in, l->gate_up, fused(s, &l->rules[GROUP_DOWN]));
+    join_parts(s, act, mlp_part(s, l, in, act), &l->rules[GROUP_DOWN]);
     apply_apart(s, act, &l->rules[GROUP_DOWN]);
 }
 
 void layer_add(struct session *s, struct tensor x, struct tensor in, struct tensor w)
 {
-    s->m->dev->ops->linear(s->m->dev, x, in, w, 1);
+    if (s->m->comm)
+        parallel_add(s, x, in, w);
+    else
+        s->m->dev->ops->linear(s->m->dev, x, in, w, 1);
 }
 
 /* x <- x basis^T, by way of `in` in the weights' type. */
@@ -188,7 +211,7 @@ static void add_bias(struct session *s, struct tensor x, struct tensor bias)
 
 void layer_attention_block(struct session *s, const struct layer *l, size_t index, struct tensor x)
 {
-    struct tensor in = rows_of(s, s->in, x.cols), attn = rows_of(s, s->attn, l->o.cols);
+    struct tensor in = rows_now(s, s->in, x.cols), attn = rows_now(s, s->attn, l->o.cols);
 
     if (layer_has_attention(l)) {
         layer_attention_input(s, l, x, in);
@@ -201,7 +224,7 @@ void layer_attention_block(struct session *s, const struct layer *l, size_t inde
 
 void layer_mlp_block(struct session *s, const struct layer *l, struct tensor x)
 {
-    struct tensor in = rows_of(s, s->in, x.cols), act = rows_of(s, s->act, l->down.cols);
+    struct tensor in = rows_now(s, s->in, x.cols), act = rows_now(s, s->act, l->down.cols);
 
     if (layer_has_mlp(l)) {
         layer_mlp_input(s, l, x, in);
@@ -214,6 +237,10 @@ void layer_mlp_block(struct session *s, const struct layer *l, struct tensor x)
 
 void session_layers(struct session *s, struct tensor x, size_t first, size_t end)
 {
+    if (s->m->comm) {
+        parallel_layers(s, x, first, end);
+        return;
+    }
     for (size_t i = first; i < end; i++) {
         const struct layer *l = model_layer(s->m, i);
 
@@ -239,7 +266,7 @@ void session_forward(struct session *s)
 
     session_begin(s);
     s->n_rows_run += batch_n_rows(&s->batch);
-    x = rows_of(s, s->x, s->x.cols);
+    x = rows_now(s, s->x, s->x.cols);
     session_embed(s, x);
     session_layers(s, x, 0, s->m->config.n_layers);
 }
@@ -272,27 +299,50 @@ static struct scoring scoring_of(const struct session *s)
     return c;
 }
 
+static void score_rows(struct session *s, const struct scoring *c, size_t first, size_t end)
+{
+    struct device *dev = s->m->dev;
+
+    for (size_t i = first; i < end; i += s->max_picked) {
+        size_t k = end - i < s->max_picked ? end - i : s->max_picked;
+
+        dev->ops->logprob(dev, c->logprob + i, c->top + i, pick(s, c->row + i, k), s->m->head,
+                          c->target + i);
+    }
+}
+
+/* Every device scores its share of the rows; the arrays have room for shares of one size. */
+static void score_share(struct session *s, const struct scoring *c, size_t n)
+{
+    struct comm *comm = s->m->comm;
+    size_t size = (size_t)comm->size, each = (n + size - 1) / size;
+    size_t first = (size_t)comm->rank * each, end = first + each < n ? first + each : n;
+
+    score_rows(s, c, first < n ? first : n, end);
+    comm->all_gather(comm, c->logprob, c->logprob + first, each * sizeof(*c->logprob));
+    comm->all_gather(comm, c->top, c->top + first, each * sizeof(*c->top));
+}
+
 void session_logprobs_begin(struct session *s, const int32_t *rows, const int32_t *targets,
                             size_t n)
 {
     struct device *dev = s->m->dev;
     struct scoring c;
 
-    if (n > s->scoring_cap) { /* more than rows: requests share them */
+    if (n + parallel_size(s->m) > s->scoring_cap) { /* more than rows: requests share them */
         dev->ops->free(dev, s->scoring);
-        s->scoring_cap = n + n / 2;
+        s->scoring_cap = n + n / 2 + parallel_size(s->m);
         s->scoring = dev->ops->alloc(dev, s->scoring_cap * 20);
     }
     c = scoring_of(s);
     s->n_scoring = n;
     dev->ops->upload(dev, c.row, rows, n * sizeof(*rows));
     dev->ops->upload(dev, c.target, targets, n * sizeof(*targets));
-    for (size_t i = 0; i < n; i += s->max_picked) {
-        size_t k = n - i < s->max_picked ? n - i : s->max_picked;
-
-        dev->ops->logprob(dev, c.logprob + i, c.top + i, pick(s, c.row + i, k), s->m->head,
-                          c.target + i);
+    if (s->m->comm) {
+        score_share(s, &c, n);
+        return;
     }
+    score_rows(s, &c, 0, n);
 }
 
 void session_logprobs_end(struct session *s, double *logprob, int32_t *is_top)

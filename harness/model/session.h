@@ -22,6 +22,14 @@ struct session {
     size_t scoring_cap, n_scoring;
     size_t n_rows_run;  /* tokens that session_forward has run, all batches together */
     struct batch batch; /* the caller's to fill; one at a time */
+
+    /* Of a model on several devices (session_parallel.c): what is gathered, everybody's parts one
+     * after another, for each half of the batch; and this device's columns of x. */
+    void *gathered;       /* max_rows x session_gathered_width bytes */
+    struct tensor x_part; /* max_rows x h/n, f32 */
+    struct batch half[2];
+    int now; /* whose rows the pieces of a layer work on: 0 the batch's, else half[now - 1]'s */
+    size_t first_row; /* of them in the batch */
 };
 
 /* Memory for batches of up to max_rows tokens over n_pages pages. cached: 1 to keep every layer's
