@@ -3,6 +3,7 @@
 #      MPI=1 runs as several processes under mpirun or srun (OpenMPI); with CUDA=1 NCCL=1 these can hold one model
 #      make fuzz [TARGET="json http"] [TIME=60]: the parsers under libFuzzer; fuzz-check: all, shorter, for CI
 #      make check-kernels [CUDA=1] [BENCH=1]: the GPU's operations against the CPU's
+#      make regress [UPDATE=1]: the demo's scores and speed against results/baseline
 # Sources are found by wildcard: a new file needs no line here.
 CONFIG ?= release
 ARCH   ?= native
@@ -89,12 +90,14 @@ $O/%.cu.o: %.cu
 	$(NVCC) $(NVFLAGS) -c -o $@ $<
 
 # The revision and the compiler's options are compiled into one file, again only when they change.
+# What the compiler makes of -march: its version and the instructions that it may use.
+TARGET_ID = $(shell $(CC) -march=$(ARCH) -dM -E -x c /dev/null | sha256sum | cut -c1-8)
 GIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 $O/.git-rev: FORCE
 	@mkdir -p $(@D)
 	@echo '$(GIT) $(OPT)' | cmp -s - $@ || echo '$(GIT) $(OPT)' >$@
 $O/harness/cmd/version.c.o: $O/.git-rev
-$O/harness/cmd/version.c.o: CFLAGS += -DDUO_GIT='"$(GIT)"' -DDUO_OPT='"$(strip $(OPT))"'
+$O/harness/cmd/version.c.o: CFLAGS += -DDUO_GIT='"$(GIT)"' -DDUO_OPT='"$(strip $(OPT)), target $(TARGET_ID)"'
 
 # Installs what is missing, once; again only when the list of packages changes.
 build/.setup: scripts/setup
@@ -146,6 +149,10 @@ $B/tests/test_fuzz_corpus: $(patsubst %,$O/tests/fuzz/%.c.o,$(FUZZ) files)
 demo: build/duo
 	@scripts/demo
 
+# The demo's records against the stored ones of this class of machines: scores to the bit, speed as ratios.
+regress: build/duo
+	@scripts/regress $(if $(UPDATE),--update)
+
 # Speed of the CPU backend, as ratios within one run.
 bench: build/duo $B/tests/bench_cpu $B/tests/bench_gemv
 	@$B/tests/bench_gemv
@@ -156,5 +163,5 @@ clean:
 
 .SECONDARY:
 $O/tests/%.d: ;
-.PHONY: all test check-kernels demo bench fuzz fuzz-check clean FORCE
+.PHONY: all test check-kernels demo regress bench fuzz fuzz-check clean FORCE
 -include $(OBJ:.o=.d) $(wildcard $O/tests/*.d $O/tests/fuzz/*.d) $O/harness/cmd/main.c.d

@@ -1,6 +1,7 @@
 /* What a result may depend on that no option says. */
 #include "harness/cmd/environment.h"
 
+#include <gnu/libc-version.h>
 #include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,7 @@ static void add_host(struct buf *b)
         buf_addf(b, " at %.0f MHz", atof(mhz));
     buf_addf(b, ", %.0f GB", (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) / 1e9);
     if (uname(&u) == 0)
-        buf_addf(b, ", %s %s %s", u.sysname, u.release, u.machine);
+        buf_addf(b, ", %s %s", u.sysname, u.machine);
     if (threads)
         buf_addf(b, ", OMP_NUM_THREADS=%.16s", threads);
 }
@@ -53,9 +54,9 @@ static void add_host(struct buf *b)
 /* The file behind a loaded library's name carries its version. */
 static int add_library(struct dl_phdr_info *info, size_t size, void *arg)
 {
-    static const char *const wanted[] = {"libopenblas",       "libcudart", "libcuda.",  "libcublas",
-                                         "libcusolver",       "libgomp",   "libc.",     "libm.",
-                                         "libsentencepiece.", "libpcre2",  "libstdc++", NULL};
+    static const char *const wanted[] = {
+        "libopenblas", "libcudart",         "libcuda.", "libcublas", "libcusolver",
+        "libgomp",     "libsentencepiece.", "libpcre2", "libstdc++", NULL};
     const char *name = strrchr(info->dlpi_name, '/');
     struct buf *b = arg;
     char *real;
@@ -65,7 +66,7 @@ static int add_library(struct dl_phdr_info *info, size_t size, void *arg)
         if (strncmp(name + 1, wanted[i], strlen(wanted[i])) != 0)
             continue;
         real = realpath(info->dlpi_name, NULL);
-        buf_addf(b, "%s%s", b->n ? " " : "", real ? strrchr(real, '/') + 1 : name + 1);
+        buf_addf(b, " %s", real ? strrchr(real, '/') + 1 : name + 1);
         free(real);
         break;
     }
@@ -90,8 +91,8 @@ void environment_fields(struct record *r)
     set(&r->host, &b);
     buf_adds(&b, duo_build);
     set(&r->build, &b);
+    buf_addf(&b, "glibc-%s", gnu_get_libc_version());
     dl_iterate_phdr(add_library, &b);
-    if (b.n)
-        set(&r->libraries, &b);
+    set(&r->libraries, &b);
     buf_release(&b);
 }

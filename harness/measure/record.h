@@ -15,7 +15,7 @@ struct record {
     char *time;      /* ISO 8601, UTC, "2025-01-31T12:00:00Z": when the task began */
     char *git;       /* revision of the program */
     char *command;   /* "duo eval ...", quoted for a shell: what duo rerun runs again */
-    char *host;      /* processor, clock, memory, kernel */
+    char *host;      /* processor, clock, memory, system */
     char *build;     /* compiler and its options */
     char *libraries; /* files of those that numbers may depend on, with their versions */
 
