@@ -34,7 +34,7 @@ void block_add_identity(struct buf *b, const struct record *r)
         buf_addf(b, "; %s", r->dtype);
 }
 
-static void add_limit(struct doc *out, const struct record *r)
+void block_add_limit(struct doc *out, const struct record *r)
 {
     struct buf limit = {0};
 
@@ -220,7 +220,7 @@ void block_render(const struct block *k, struct doc *out)
     }
     block_add_identity(&lead, k->records[0]);
     doc_put(out, DOC_LEAD, "%s", lead.data);
-    add_limit(out, k->records[0]);
+    block_add_limit(out, k->records[0]);
     if (scores.n)
         add_scores(&scores, out);
     if (n_layers)

@@ -30,6 +30,8 @@ void block_render(const struct block *k, struct doc *out);
 
 /* Appends what all records of a block have in common but the limit: model, protocol, place. */
 void block_add_identity(struct buf *b, const struct record *r);
+/* The warning of a run over a part of the sets, for it alone. */
+void block_add_limit(struct doc *out, const struct record *r);
 
 /* Appends the table of values, or (se) of their standard errors. */
 void block_scores(const struct block *k, int se, struct doc *out);

@@ -72,6 +72,7 @@ static void set_names(struct cell_facts *c, const struct block *k)
     }
     c->series = buf_detach(&series);
     c->label = buf_detach(&label);
+    c->numbers = c->dense ? "" : strrchr(c->label, ' ') + 1;
 }
 
 /* ---- what it gave */
@@ -182,57 +183,68 @@ static void choose_quality(struct facts *f)
 
 /* ---- the whole */
 
-void facts_init(struct facts *f, const struct block *k)
+static void name_cells(struct facts *f, const struct block *k)
 {
-    const struct record **speeds = xcalloc(k->n, sizeof(*speeds));
-    struct block all = *k, scores = {.records = xcalloc(k->n, sizeof(*scores.records))};
-    struct columns columns;
-    size_t *cell = xcalloc(k->n, sizeof(*cell));
+    for (size_t i = 0; i < f->n; i++) {
+        struct cell_facts *c = &f->cells[i];
 
-    *f = (struct facts){.speeds = speeds};
-    cells_init(&all.cells, k->records, k->n);
-    f->cells = xcalloc(all.cells.n, sizeof(*f->cells));
-    for (f->n = 0; f->n < all.cells.n; f->n++) {
-        struct cell_facts *c = &f->cells[f->n];
-
-        c->r = all.cells.first[f->n];
+        c->r = k->cells.first[i];
         c->dense = is_dense(c->r);
         c->structured = is_structured(c->r);
         c->speedup = (struct estimate){NAN, NAN};
         c->params_left = NAN;
-        set_names(c, &all);
+        set_names(c, k);
         f->dense = c->dense && !f->dense ? c : f->dense;
     }
-    for (size_t i = 0; i < k->n; i++) {
-        struct cell_facts *c = &f->cells[all.cells.of_record[i]];
+}
 
-        if (!isnan(k->records[i]->effective_params))
-            c->params_left = k->records[i]->effective_params;
-        if (record_is_speed(k->records[i])) {
-            continue;
-        } else if (record_is_layers(k->records[i])) {
-            set_layers(c, k->records[i]);
-        } else {
-            cell[scores.n] = all.cells.of_record[i];
-            scores.records[scores.n++] = k->records[i];
+/* What was scored, in columns over the cells of all records. */
+static void add_scores(struct facts *f, const struct block *k)
+{
+    const struct record **scores = xcalloc(k->n, sizeof(*scores));
+    size_t *cell = xcalloc(k->n, sizeof(*cell)), n = 0;
+    struct cells cells = {k->cells.first, k->cells.n, cell};
+    struct columns columns;
+
+    for (size_t i = 0; i < k->n; i++)
+        if (!record_is_speed(k->records[i]) && !record_is_layers(k->records[i])) {
+            cell[n] = k->cells.of_record[i];
+            scores[n++] = k->records[i];
         }
-    }
+    columns_init(&columns, &cells, scores, n);
+    set_scores(f, &columns);
+    columns_release(&columns);
+    free(scores);
+    free(cell);
+}
+
+void facts_init(struct facts *f, const struct block *k)
+{
+    const struct record **speeds = xcalloc(k->n, sizeof(*speeds));
+    struct block all = *k;
+
+    cells_init(&all.cells, k->records, k->n);
+    *f = (struct facts){.cells = xcalloc(all.cells.n, sizeof(*f->cells)), .n = all.cells.n};
+    f->speeds = speeds;
+    name_cells(f, &all);
+    add_scores(f, &all);
     for (size_t i = k->n; i-- > 0;)
         if (record_is_speed(k->records[i]))
             speeds[f->n_speeds++] = k->records[i];
-    /* Columns over the cells of all records, of what was scored alone. */
-    scores.cells = (struct cells){all.cells.first, all.cells.n, cell};
-    columns_init(&columns, &scores.cells, scores.records, scores.n);
-    set_scores(f, &columns);
-    columns_release(&columns);
     choose_work(f);
-    for (size_t i = 0; i < k->n; i++)
-        if (record_is_speed(k->records[i]))
-            set_speed(f, &f->cells[all.cells.of_record[i]], k->records[i]);
+    for (size_t i = 0; i < k->n; i++) {
+        struct cell_facts *c = &f->cells[all.cells.of_record[i]];
+        const struct record *r = k->records[i];
+
+        if (!isnan(r->effective_params))
+            c->params_left = r->effective_params;
+        if (record_is_speed(r))
+            set_speed(f, c, r);
+        else if (record_is_layers(r))
+            set_layers(c, r);
+    }
     choose_quality(f);
     cells_release(&all.cells);
-    free(scores.records);
-    free(cell);
 }
 
 void facts_release(struct facts *f)

@@ -10,7 +10,8 @@
 struct cell_facts {
     const struct record *r; /* one of its records: the recipe */
     char *label;            /* "duogpt", with what tells it from the method's others, and "50/50" */
-    char *series;           /* the same without the numbers that a sweep goes over */
+    const char *numbers;    /* the last word of the label; "" of the dense model */
+    char *series;           /* the label without the numbers that a sweep goes over */
     int dense, structured;
     struct estimate acc;        /* mean over the tasks, share of 1; NaN unknown */
     struct estimate perplexity; /* of the first text */

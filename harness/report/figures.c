@@ -141,34 +141,47 @@ static int is_named(const struct facts *f, const struct finding *d, const struct
     return has_both(f, c) && (c == d->chosen || c->dense || on_front(f, c));
 }
 
-static int series_is_named(const struct facts *f, const struct finding *d,
-                           const struct cell_facts *c)
+/* Puts a text beside the cell's point. */
+static int label_cell(struct plot *p, const struct facts *f, const struct cell_facts *c,
+                      const char *text)
 {
-    for (const struct cell_facts *o = f->cells; o < f->cells + f->n; o++)
-        if (is_named(f, d, o) && strcmp(o->series, c->series) == 0)
-            return 1;
-    return 0;
+    return plot_label(p, plot_px(p, c->speedup.value), plot_py(p, quality(f, c).value),
+                      colour_of(c), text);
 }
 
-/* Names: whole ones on the front, else that of the series, once, where there is room. */
+/* The named cells of a series: one by its whole name, the others by their numbers. Of a series
+ * without such, its name beside the first of its points that has room. */
+static void label_series(struct plot *p, const struct facts *f, const struct finding *d,
+                         const struct cell_facts *first)
+{
+    const struct cell_facts *end = f->cells + f->n, *whole = NULL;
+
+    for (const struct cell_facts *c = first; c < end; c++)
+        if (strcmp(c->series, first->series) == 0 && is_named(f, d, c) &&
+            (!whole || c == d->chosen))
+            whole = c;
+    if (whole)
+        label_cell(p, f, whole, whole->label);
+    for (const struct cell_facts *c = first; c < end; c++) {
+        if (strcmp(c->series, first->series) != 0 || !has_both(f, c) || c == whole)
+            continue;
+        if (whole && is_named(f, d, c))
+            label_cell(p, f, c, c->numbers);
+        else if (!whole && label_cell(p, f, c, c->series))
+            return;
+    }
+}
+
+/* The chosen cell's series first, while there is room. */
 static void label_speed(struct plot *p, const struct facts *f, const struct finding *d)
 {
     for (int pass = 0; pass < 2; pass++)
         for (size_t i = 0; i < f->n; i++) {
             const struct cell_facts *c = &f->cells[i];
-            int whole = is_named(f, d, c);
+            int chosen = d->chosen && strcmp(c->series, d->chosen->series) == 0;
 
-            if (!has_both(f, c) || (pass == 0) != whole ||
-                (pass == 1 && (!begins_series(f, c, has_both) || series_is_named(f, d, c))))
-                continue;
-            for (const struct cell_facts *o = c; o < f->cells + f->n; o++) {
-                if (!has_both(f, o) || strcmp(o->series, c->series) != 0)
-                    continue;
-                if (plot_label(p, plot_px(p, o->speedup.value), plot_py(p, quality(f, o).value),
-                               colour_of(o), whole ? o->label : o->series) ||
-                    whole)
-                    break;
-            }
+            if (begins_series(f, c, has_both) && (pass == 0) == (chosen || c->dense))
+                label_series(p, f, d, c);
         }
 }
 
@@ -252,18 +265,55 @@ static void draw_sweep(struct plot *p, const struct facts *f, const struct cell_
     line_release(&l);
 }
 
+/* Names of lines, put at their ends once all are drawn. */
+struct names {
+    struct plot_mark *ends;
+    int *colours;
+    char **texts; /* borrowed */
+    size_t n;
+};
+
+static void names_init(struct names *m, size_t most)
+{
+    *m = (struct names){.ends = xcalloc(most, sizeof(*m->ends)),
+                        .colours = xcalloc(most, sizeof(*m->colours)),
+                        .texts = xcalloc(most, sizeof(*m->texts))};
+}
+
+static void names_add(struct names *m, int colour, char *text)
+{
+    m->colours[m->n] = colour;
+    m->texts[m->n++] = text;
+}
+
+/* The margin that they need. */
+static double names_room(const struct names *m)
+{
+    double widest = 0;
+
+    for (size_t i = 0; i < m->n; i++)
+        widest = fmax(widest, plot_text_width(m->texts[i]));
+    return fmin(20 + widest, 190);
+}
+
+static void names_release(struct names *m)
+{
+    free(m->ends);
+    free(m->colours);
+    free(m->texts);
+}
+
 int figure_perplexity(const struct figures *g)
 {
     const struct facts *f = g->f;
     struct plot_axis x = plot_axis_none("zeros or parts removed, % of the weights", 0);
     struct plot_axis y = plot_axis_none("perplexity (less is better)", 1);
-    int *colours = xcalloc(f->n + 1, sizeof(*colours)), rc = 0;
-    char **names = xcalloc(f->n + 1, sizeof(*names));
-    struct plot_mark *ends = xcalloc(f->n + 1, sizeof(*ends));
-    double widest = 0;
+    struct names names;
     struct plot p;
-    size_t n = 0;
+    size_t line = 0;
+    int rc = 0;
 
+    names_init(&names, f->n);
     for (size_t i = 0; i < f->n; i++) {
         const struct cell_facts *c = &f->cells[i];
 
@@ -271,30 +321,22 @@ int figure_perplexity(const struct figures *g)
             plot_axis_take(&x, c->dense ? 0 : 100 * c->r->weight_sparsity);
             plot_axis_take(&y, c->perplexity.value);
         }
-        if (begins_series(f, c, has_perplexity)) {
-            widest = fmax(widest, plot_text_width(c->series));
-            n++;
-        }
+        if (begins_series(f, c, has_perplexity))
+            names_add(&names, colour_of(c), c->series);
     }
-    if (n) {
+    if (names.n) {
         plot_axis_pad(&x, 0.02, 0.04);
         plot_axis_pad(&y, 0.05, 0.08);
-        plot_begin(&p, FIGURE_W, FIGURE_H, fmin(20 + widest, 190), x, y);
-        n = 0;
+        plot_begin(&p, FIGURE_W, FIGURE_H, names_room(&names), x, y);
         for (size_t i = 0; i < f->n; i++)
-            if (begins_series(f, &f->cells[i], has_perplexity)) {
-                colours[n] = colour_of(&f->cells[i]);
-                names[n] = f->cells[i].series;
-                draw_sweep(&p, f, &f->cells[i], &ends[n++]);
-            }
-        plot_end_labels(&p, n, ends, colours, names);
+            if (begins_series(f, &f->cells[i], has_perplexity))
+                draw_sweep(&p, f, &f->cells[i], &names.ends[line++]);
+        plot_end_labels(&p, names.n, names.ends, names.colours, names.texts);
         rc = figure_put(g, &p, "perplexity",
                         "Perplexity against the share of the weights that is zero or gone; from "
                         "the dense model where the line begins at 0.");
     }
-    free(colours);
-    free(names);
-    free(ends);
+    names_release(&names);
     return rc;
 }
 
@@ -325,19 +367,34 @@ static int stands_for_method(const struct figures *g, const struct cell_facts *c
     return 1;
 }
 
+static void draw_layers(struct plot *p, const struct cell_facts *c, const struct record *r,
+                        struct plot_mark *end)
+{
+    size_t n = r->n_by_layer;
+    double *x = xcalloc(2 * n, sizeof(*x)), *y = x + n;
+
+    for (size_t k = 0; k < n; k++) {
+        x[k] = (double)k;
+        y[k] = 100 * r->by_layer[k];
+    }
+    plot_series(p, c->label, colour_of(c), n > 16 ? PLOT_NONE : marker_of(c), 1.5, c->structured, x,
+                y, n);
+    *end = (struct plot_mark){plot_px(p, x[n - 1]), plot_py(p, y[n - 1])};
+    free(x);
+}
+
 static int figure_layer(const struct figures *g, enum layer_metric m, const char *name,
                         const char *axis, const char *caption)
 {
     const struct facts *f = g->f;
+    const struct cell_facts **cells = xcalloc(f->n, sizeof(*cells));
     struct plot_axis x = plot_axis_none("layer", 0), y = plot_axis_none(axis, 0);
-    int *colours = xcalloc(f->n + 1, sizeof(*colours)), rc = 0;
-    char **names = xcalloc(f->n + 1, sizeof(*names));
-    struct plot_mark *ends = xcalloc(f->n + 1, sizeof(*ends));
-    double widest = 0;
-    const struct cell_facts **cells = xcalloc(f->n + 1, sizeof(*cells));
+    struct names names;
     struct plot p;
-    size_t n = 0;
+    int rc = 0;
 
+    names_init(&names, f->n);
+    plot_axis_take(&x, 0);
     plot_axis_take(&y, 0);
     for (size_t i = 0; i < f->n; i++) {
         const struct cell_facts *c = &f->cells[i];
@@ -345,42 +402,22 @@ static int figure_layer(const struct figures *g, enum layer_metric m, const char
 
         if (c->dense || !r || !stands_for_method(g, c))
             continue;
-        cells[n++] = c;
-        widest = fmax(widest, plot_text_width(c->label));
-        plot_axis_take(&x, 0);
+        cells[names.n] = c;
+        names_add(&names, colour_of(c), c->label);
         plot_axis_take(&x, (double)r->n_by_layer - 1);
         for (size_t k = 0; k < r->n_by_layer; k++)
             plot_axis_take(&y, 100 * r->by_layer[k]);
     }
-    if (n) {
+    if (names.n) {
         plot_axis_pad(&x, 0.03, 0.03);
         plot_axis_pad(&y, 0, 0.06);
-        plot_begin(&p, FIGURE_W, FIGURE_H, fmin(20 + widest, 190), x, y);
-    }
-    for (size_t i = 0; i < n; i++) {
-        const struct record *r = by_layer(cells[i], m);
-        double *v = xcalloc(2 * r->n_by_layer, sizeof(*v));
-
-        for (size_t k = 0; k < r->n_by_layer; k++) {
-            v[k] = (double)k;
-            v[r->n_by_layer + k] = 100 * r->by_layer[k];
-        }
-        plot_series(&p, cells[i]->label, colour_of(cells[i]),
-                    r->n_by_layer > 40 ? PLOT_NONE : marker_of(cells[i]), 1.5, cells[i]->structured,
-                    v, v + r->n_by_layer, r->n_by_layer);
-        ends[i] = (struct plot_mark){plot_px(&p, v[r->n_by_layer - 1]),
-                                     plot_py(&p, v[2 * r->n_by_layer - 1])};
-        colours[i] = colour_of(cells[i]);
-        names[i] = cells[i]->label;
-        free(v);
-    }
-    if (n) {
-        plot_end_labels(&p, n, ends, colours, names);
+        plot_begin(&p, FIGURE_W, FIGURE_H, names_room(&names), x, y);
+        for (size_t i = 0; i < names.n; i++)
+            draw_layers(&p, cells[i], by_layer(cells[i], m), &names.ends[i]);
+        plot_end_labels(&p, names.n, names.ends, names.colours, names.texts);
         rc = figure_put(g, &p, name, caption);
     }
-    free(colours);
-    free(names);
-    free(ends);
+    names_release(&names);
     free(cells);
     return rc;
 }

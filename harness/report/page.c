@@ -16,6 +16,7 @@ static int add_block(const struct block *k, size_t number, struct doc *out)
     doc_section(out, "answer", "What is gained and lost at the same speed");
     block_add_identity(&lead, k->records[0]);
     doc_put(out, DOC_LEAD, "%s", lead.data);
+    block_add_limit(out, k->records[0]);
     finding_sentence(&d, &f, &sentence);
     doc_put(out, DOC_SAY, "%s", sentence.data);
     rc = figure_pareto(&g);
