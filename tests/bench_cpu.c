@@ -74,7 +74,7 @@ static void perplexity_rate(const struct model *m, const int32_t *ids, int threa
                    window_sgemm(&m->config, threads, &flop)) /
                   2;
         start = now_seconds();
-        if (perplexity_windows(&s, ids, 2, S, nll, NULL, NULL) != 0)
+        if (perplexity_windows(&s, ids, 2, S, nll, NULL) != 0)
             exit(1);
         own[r] = (now_seconds() - start) / 2;
     }

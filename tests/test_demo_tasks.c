@@ -92,7 +92,7 @@ static void test_windows_keep_bits(void)
         for (size_t i = 0; i < n; i++)
             nll[b][i] = NAN;
         demo_session(&s, &demo.model, budgets[b]);
-        CHECK(perplexity_windows(&s, ids.v, n, 100, nll[b], NULL, NULL) == 0);
+        CHECK(perplexity_windows(&s, ids.v, n, 100, nll[b], NULL) == 0);
         session_close(&s);
         CHECK(memcmp(nll[b], nll[0], n * sizeof(double)) == 0);
     }

@@ -131,7 +131,7 @@ static void check_windows(const char *dir, size_t n_windows, size_t window)
     ids = demo_wikitext(d.tokenizer);
     CHECK(ids.n > 3 * n_windows * window);
     demo_session(&s, &d.model, n_windows * window);
-    CHECK(perplexity_windows(&s, ids.v, n_windows, window, nll, NULL, NULL) == 0);
+    CHECK(perplexity_windows(&s, ids.v, n_windows, window, nll, NULL) == 0);
     for (size_t i = 0; i < n_windows; i++)
         pack_add(&all, ids.v + i * window, window);
     pack_run(&all, &d.checkpoint);

@@ -62,7 +62,7 @@ static void run_windows(void *arg)
 
     for (size_t i = 0; i < b->n_windows; i++)
         b->nll[i] = NAN;
-    if (perplexity_windows(&b->session, b->ids, b->n_windows, b->window, b->nll, NULL, NULL) != 0)
+    if (perplexity_windows(&b->session, b->ids, b->n_windows, b->window, b->nll, NULL) != 0)
         die("a log-likelihood of random ids is not finite");
 }
 

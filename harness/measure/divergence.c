@@ -7,11 +7,6 @@
 #include "harness/base/error.h"
 #include "harness/base/progress.h"
 
-/* One window's journal entry. */
-struct entry {
-    double kl, same_top;
-};
-
 static void item_key(const struct prepared *p, size_t i, struct buf *key)
 {
     key->n = 0;
@@ -19,40 +14,64 @@ static void item_key(const struct prepared *p, size_t i, struct buf *key)
     journal_window_key(key, p->name, i, p->ids.v + i * p->window, p->window);
 }
 
-/* All unknown but what the journal has. Returns the number of windows still missing. */
-static size_t load(struct divergence *d, const struct prepared *p, struct journal *j,
-                   const char *cell)
+void divergence_begin(struct divergence_run *r, struct divergence *out, const struct prepared *p,
+                      struct journal *j, const char *cell_key)
 {
     struct buf key = {0};
-    size_t missing = 0;
 
-    *d = (struct divergence){.kl = xmalloc(p->n * sizeof(double)),
-                             .same_top = xmalloc(p->n * sizeof(double))};
+    *r = (struct divergence_run){.p = p, .out = out, .j = j, .cell = cell_key};
+    *out = (struct divergence){.kl = xmalloc(p->n * sizeof(double)),
+                               .same_top = xmalloc(p->n * sizeof(double))};
     for (size_t i = 0; i < p->n; i++) {
-        struct entry e = {NAN, NAN};
+        struct divergence_result d = {NAN, NAN};
 
         if (j) {
             item_key(p, i, &key);
-            if (!journal_get(j, cell, buf_str(&key), &e, sizeof(e)))
-                e = (struct entry){NAN, NAN};
+            if (!journal_get(j, cell_key, buf_str(&key), &d, sizeof(d)))
+                d = (struct divergence_result){NAN, NAN};
         }
-        d->kl[i] = e.kl;
-        d->same_top[i] = e.same_top;
-        missing += isnan(e.kl);
+        out->kl[i] = d.kl;
+        out->same_top[i] = d.same_top;
     }
     buf_release(&key);
-    return missing;
 }
 
-static void store(const struct divergence *d, const struct prepared *p, size_t i, struct journal *j,
-                  const char *cell)
+size_t divergence_missing(const struct divergence_run *r)
 {
-    struct entry e = {d->kl[i], d->same_top[i]};
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->p->n; i++)
+        n += isnan(r->out->kl[i]);
+    return n;
+}
+
+void divergence_add_known(const struct divergence_run *r, struct buf *out)
+{
+    for (size_t i = 0; i < r->p->n; i++)
+        buf_addc(out, !isnan(r->out->kl[i]));
+}
+
+size_t divergence_set_known(struct divergence_run *r, const char *known)
+{
+    for (size_t i = 0; i < r->p->n; i++)
+        if (known[i])
+            r->out->kl[i] = r->out->same_top[i] = 0;
+    return r->p->n;
+}
+
+void divergence_take(struct divergence_run *r, size_t window, const struct divergence_result *d)
+{
     struct buf key = {0};
 
-    item_key(p, i, &key);
-    journal_put(j, cell, buf_str(&key), &e, sizeof(e));
-    buf_release(&key);
+    if (!isnan(r->out->kl[window]))
+        return;
+    r->out->kl[window] = d->kl;
+    r->out->same_top[window] = d->same_top;
+    if (r->j) {
+        item_key(r->p, window, &key);
+        journal_put(r->j, r->cell, buf_str(&key), d, sizeof(*d));
+        buf_release(&key);
+    }
 }
 
 /* n rows of the last layer's output, normed. A window is one segment, so that its rows stand
@@ -108,44 +127,58 @@ int divergence_check(const struct device *dev)
     return dev->ops->divergence ? 0 : error("the %s backend has no divergence", dev->ops->name);
 }
 
-int divergence_run(struct divergence *out, const struct prepared *p, struct session *dense,
-                   struct session *pruned, struct journal *j, const char *cell_key)
+/* Runs window i here. 0 or error(). */
+static int go_window(struct divergence_run *r, size_t i, struct session *dense,
+                     struct session *pruned)
+{
+    const struct prepared *p = r->p;
+    struct divergence_result d;
+
+    run_window(dense, pruned, p->ids.v + i * p->window, p->window - 1, &d.kl, &d.same_top);
+    r->out->n_tokens += p->window;
+    if (!isfinite(d.kl))
+        return error("window %zu: its divergence is not finite", i);
+    divergence_take(r, i, &d);
+    if (r->told)
+        r->told(i, &d, r->arg);
+    return 0;
+}
+
+/* The windows missing at the beginning: others' results that come in meanwhile change nothing. */
+static size_t *list_missing(const struct divergence_run *r, size_t *n)
+{
+    size_t *list = xmalloc((r->p->n + 1) * sizeof(*list));
+
+    *n = 0;
+    for (size_t i = 0; i < r->p->n; i++)
+        if (isnan(r->out->kl[i]))
+            list[(*n)++] = i;
+    return list;
+}
+
+int divergence_go(struct divergence_run *r, struct session *dense, struct session *pruned)
 {
     double start = now_seconds();
-    size_t per = p->window - 1, missing = load(out, p, j, cell_key);
+    size_t window = r->p->window, n, *list = list_missing(r, &n);
     struct progress bar;
     int rc = divergence_check(dense->m->dev);
 
-    if (rc == 0 && (per > dense->max_rows || per > pruned->max_rows))
-        rc = error("a window of %zu ids does not fit a batch of %zu tokens", p->window,
+    if (rc == 0 && (window - 1 > dense->max_rows || window - 1 > pruned->max_rows))
+        rc = error("a window of %zu ids does not fit a batch of %zu tokens", window,
                    dense->max_rows < pruned->max_rows ? dense->max_rows : pruned->max_rows);
-    progress_begin(&bar, "divergence", "tokens", (double)(missing * p->window));
-    for (size_t i = 0; i < p->n && rc == 0; i++) {
-        if (!isnan(out->kl[i]))
-            continue;
-        run_window(dense, pruned, p->ids.v + i * p->window, per, &out->kl[i], &out->same_top[i]);
-        if (!isfinite(out->kl[i]))
-            rc = error("window %zu: its divergence is not finite", i);
-        else if (j)
-            store(out, p, i, j, cell_key);
-        out->n_tokens += p->window;
-        progress_add(&bar, (double)p->window);
+    progress_begin(&bar, "divergence", "tokens", (double)(n * window));
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (share_takes(r->share, (double)(window - 1)))
+            rc = go_window(r, list[i], dense, pruned);
+        progress_add(&bar, (double)window);
     }
-    if (rc == 0 && missing)
+    if (rc == 0 && n)
         progress_end(&bar);
-    if (j)
-        journal_flush(j);
-    out->seconds = now_seconds() - start;
+    if (r->j)
+        journal_flush(r->j);
+    r->out->seconds = now_seconds() - start;
+    free(list);
     return rc;
-}
-
-int divergence_resume(struct divergence *out, const struct prepared *p, struct journal *j,
-                      const char *cell_key)
-{
-    if (load(out, p, j, cell_key) == 0)
-        return 1;
-    divergence_release(out);
-    return 0;
 }
 
 void divergence_release(struct divergence *d)

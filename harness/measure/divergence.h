@@ -14,16 +14,40 @@ struct divergence {
     double seconds;
 };
 
-/* Runs the windows of p (a prepared perplexity) that the journal (may be NULL) does not have under
- * cell_key through both sessions, which are on one device, and gives it the rest. Entries are
- * called "divergence/" and the window's key. 0, or error() naming the window whose value is not
- * finite, or the backend if it has no such operation. */
-int divergence_run(struct divergence *out, const struct prepared *p, struct session *dense,
-                   struct session *pruned, struct journal *j, const char *cell_key);
+/* One text on its way to its divergence, as struct evaluation is a task. A window is a batch; its
+ * result is {kl, same_top}. */
+struct divergence_result {
+    double kl, same_top;
+};
+struct divergence_run {
+    const struct prepared *p; /* a prepared perplexity */
+    struct divergence *out;
+    struct journal *j; /* or NULL */
+    const char *cell;
+    struct share *share;
+    /* Called after each window that was run here; NULL: nothing. */
+    void (*told)(size_t window, const struct divergence_result *d, void *arg);
+    void *arg;
+};
 
-/* Fills *out from the journal alone: 1 if everything was there, else 0. */
-int divergence_resume(struct divergence *out, const struct prepared *p, struct journal *j,
-                      const char *cell_key);
+/* Sets *out to what the journal (may be NULL) has under cell_key. Entries are called "divergence/"
+ * and the window's key. The rest of *r is the caller's to set, after this. */
+void divergence_begin(struct divergence_run *r, struct divergence *out, const struct prepared *p,
+                      struct journal *j, const char *cell_key);
+size_t divergence_missing(const struct divergence_run *r);
+
+/* As evaluation_add_known() and evaluation_set_known(). */
+void divergence_add_known(const struct divergence_run *r, struct buf *out);
+size_t divergence_set_known(struct divergence_run *r, const char *known);
+
+/* Runs the windows that are missing and this process's through both sessions, which are on one
+ * device. 0, or error() naming the window whose value is not finite, or the backend if it has no
+ * such operation. */
+int divergence_go(struct divergence_run *r, struct session *dense, struct session *pruned);
+
+/* Takes a window, run here or elsewhere, and the journal's entry. */
+void divergence_take(struct divergence_run *r, size_t window, const struct divergence_result *d);
+
 void divergence_release(struct divergence *d);
 
 /* 0, or error() if the device's backend has no such operation. */

@@ -7,6 +7,7 @@
 
 #include "harness/base/error.h"
 #include "harness/base/progress.h"
+#include "harness/base/sha256.h"
 #include "harness/measure/perplexity.h"
 
 size_t limit_count(double limit, size_t n)
@@ -24,8 +25,11 @@ int prepare_task(struct prepared *p, const struct task *task, struct dataset *da
 {
     char where[128];
 
-    *p = (struct prepared){.task = task, .name = task->name, .version = task->version,
-                           .data = *data, .n_total = data->n};
+    *p = (struct prepared){.task = task,
+                           .name = task->name,
+                           .version = task->version,
+                           .data = *data,
+                           .n_total = data->n};
     *data = (struct dataset){0};
     snprintf(p->data_sha256, sizeof(p->data_sha256), "%s", data_sha256);
     p->n = limit_count(limit, p->n_total);
@@ -75,84 +79,13 @@ void prepared_release(struct prepared *p)
     *p = (struct prepared){0};
 }
 
-/* ---- the journal: a document's results, or a window's, are one entry */
-
-struct entry {
-    double logprob[TASK_MAX_CHOICES];
-    int32_t greedy[TASK_MAX_CHOICES];
-};
-
-struct run {
-    const struct prepared *p;
-    struct scores *out;
-    struct journal *j;
-    const char *cell;
-    size_t *missing; /* per document: choices not yet scored */
-    size_t *document; /* per request: its document */
-};
-
-static void item_key(const struct prepared *p, size_t i, struct buf *key)
+void scores_release(struct scores *s)
 {
-    key->n = 0;
-    if (p->task)
-        journal_document_key(key, p->name, i, &p->data.docs[i]);
-    else
-        journal_window_key(key, p->name, i, p->ids.v + i * p->window, p->window);
-}
-
-static void load_entry(struct run *r, size_t i, const char *key)
-{
-    const struct prepared *p = r->p;
-    struct entry e;
-
-    if (!p->task) {
-        double nll;
-
-        if (journal_get(r->j, r->cell, key, &nll, sizeof(nll)))
-            r->out->nll[i] = nll;
-        return;
-    }
-    if (!journal_get(r->j, r->cell, key, &e, sizeof(e)))
-        return;
-    for (size_t q = p->first[i]; q < p->first[i + 1]; q++)
-        r->out->results[q] = (struct score_result){e.logprob[q - p->first[i]],
-                                                   e.greedy[q - p->first[i]]};
-}
-
-static void store_entry(struct run *r, size_t i)
-{
-    const struct prepared *p = r->p;
-    struct entry e = {{0}, {0}};
-    struct buf key = {0};
-
-    item_key(p, i, &key);
-    if (p->task) {
-        for (size_t q = p->first[i]; q < p->first[i + 1]; q++) {
-            e.logprob[q - p->first[i]] = r->out->results[q].logprob;
-            e.greedy[q - p->first[i]] = r->out->results[q].greedy;
-        }
-        journal_put(r->j, r->cell, buf_str(&key), &e, sizeof(e));
-    } else {
-        journal_put(r->j, r->cell, buf_str(&key), &r->out->nll[i], sizeof(*r->out->nll));
-    }
-    buf_release(&key);
-}
-
-static void requests_done(const size_t *index, size_t n, void *arg)
-{
-    struct run *r = arg;
-
-    for (size_t i = 0; i < n; i++) {
-        size_t d = r->document[index[i]];
-
-        if (--r->missing[d] == 0)
-            store_entry(r, d);
-    }
-}
-
-static void window_done(size_t i, void *arg)
-{
-    store_entry(arg, i);
+    free(s->results);
+    free(s->acc);
+    free(s->acc_norm);
+    free(s->nll);
+    *s = (struct scores){0};
 }
 
 static void scores_init(struct scores *out, const struct prepared *p)
@@ -171,22 +104,271 @@ static void scores_init(struct scores *out, const struct prepared *p)
     }
 }
 
-/* All entries that the journal has. Returns the number still missing. */
-static size_t load_entries(struct run *r)
-{
-    const struct prepared *p = r->p;
-    struct buf key = {0};
-    size_t missing = 0;
+/* ---- the journal: a document's results, a window's, or a batch's counters, are one entry */
 
-    for (size_t i = 0; i < p->n; i++) {
-        if (r->j) {
-            item_key(p, i, &key);
-            load_entry(r, i, buf_str(&key));
+struct entry {
+    double logprob[TASK_MAX_CHOICES];
+    int32_t greedy[TASK_MAX_CHOICES];
+};
+
+static void item_key(const struct prepared *p, size_t i, struct buf *key)
+{
+    key->n = 0;
+    if (p->task)
+        journal_document_key(key, p->name, i, &p->data.docs[i]);
+    else
+        journal_window_key(key, p->name, i, p->ids.v + i * p->window, p->window);
+}
+
+/* Counters depend on the items of the batch, whose own content is in the keys of their results. */
+static void counts_key(const struct prepared *p, const struct scored *b, struct buf *key)
+{
+    char hex[65];
+
+    sha256_hex(b->index, b->n * sizeof(*b->index), hex);
+    buf_addf(key, "%s zeros %s %s", p->name, p->data_sha256, hex);
+}
+
+static void load_entry(struct evaluation *e, size_t i, const char *key)
+{
+    const struct prepared *p = e->p;
+    struct entry entry;
+
+    if (!p->task) {
+        double nll;
+
+        if (journal_get(e->j, e->cell, key, &nll, sizeof(nll)))
+            e->out->nll[i] = nll;
+        return;
+    }
+    if (!journal_get(e->j, e->cell, key, &entry, sizeof(entry)))
+        return;
+    for (size_t q = p->first[i]; q < p->first[i + 1]; q++)
+        e->out->results[q] =
+            (struct score_result){entry.logprob[q - p->first[i]], entry.greedy[q - p->first[i]]};
+}
+
+static void store_entry(struct evaluation *e, size_t i)
+{
+    const struct prepared *p = e->p;
+    struct entry entry = {{0}, {0}};
+    struct buf key = {0};
+
+    item_key(p, i, &key);
+    if (p->task) {
+        for (size_t q = p->first[i]; q < p->first[i + 1]; q++) {
+            entry.logprob[q - p->first[i]] = e->out->results[q].logprob;
+            entry.greedy[q - p->first[i]] = e->out->results[q].greedy;
         }
-        missing += isnan(p->task ? r->out->results[p->first[i]].logprob : r->out->nll[i]);
+        journal_put(e->j, e->cell, buf_str(&key), &entry, sizeof(entry));
+    } else {
+        journal_put(e->j, e->cell, buf_str(&key), &e->out->nll[i], sizeof(*e->out->nll));
     }
     buf_release(&key);
-    return missing;
+}
+
+static void store_counts(struct evaluation *e, const struct scored *b)
+{
+    struct buf key = {0};
+
+    counts_key(e->p, b, &key);
+    journal_put(e->j, e->cell, buf_str(&key), &b->counts, sizeof(b->counts));
+    buf_release(&key);
+}
+
+/* Requests of document i (or the window) that are not scored. */
+static size_t count_missing(const struct evaluation *e, size_t i)
+{
+    const struct prepared *p = e->p;
+    size_t n = 0;
+
+    if (!p->task)
+        return isnan(e->out->nll[i]);
+    for (size_t q = p->first[i]; q < p->first[i + 1]; q++)
+        n += isnan(e->out->results[q].logprob);
+    return n;
+}
+
+void evaluation_begin(struct evaluation *e, struct scores *out, const struct prepared *p,
+                      struct journal *j, const char *cell_key)
+{
+    struct buf key = {0};
+
+    *e = (struct evaluation){.p = p,
+                             .out = out,
+                             .j = j,
+                             .cell = cell_key,
+                             .missing = xmalloc((p->n + 1) * sizeof(size_t))};
+    scores_init(out, p);
+    for (size_t i = 0; i < p->n; i++) {
+        if (j) {
+            item_key(p, i, &key);
+            load_entry(e, i, buf_str(&key));
+        }
+        e->missing[i] = count_missing(e, i);
+    }
+    buf_release(&key);
+}
+
+void evaluation_release(struct evaluation *e)
+{
+    free(e->missing);
+    *e = (struct evaluation){0};
+}
+
+size_t evaluation_missing(const struct evaluation *e)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < e->p->n; i++)
+        n += e->missing[i] != 0;
+    return n;
+}
+
+/* ---- several processes */
+
+void evaluation_add_known(const struct evaluation *e, struct buf *out)
+{
+    for (size_t i = 0; i < e->p->n; i++)
+        buf_addc(out, e->missing[i] == 0);
+}
+
+size_t evaluation_set_known(struct evaluation *e, const char *known)
+{
+    const struct prepared *p = e->p;
+
+    /* Any number stands for a result that another process has. */
+    for (size_t i = 0; i < p->n; i++) {
+        if (known[i] && !p->task)
+            e->out->nll[i] = 0;
+        for (size_t q = p->first ? p->first[i] : 0; known[i] && p->task && q < p->first[i + 1]; q++)
+            e->out->results[q].logprob = 0;
+        e->missing[i] = count_missing(e, i);
+    }
+    return p->n;
+}
+
+/* ---- running */
+
+/* The document of a request. */
+static size_t document_of(const struct prepared *p, size_t request)
+{
+    size_t lo = 0, hi = p->n;
+
+    while (hi - lo > 1) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (p->first[mid] <= request)
+            lo = mid;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+static void add_counts(struct evaluation *e, const struct act_count *c)
+{
+    for (int g = 0; g < N_GROUPS; g++)
+        e->counts.n_zero[g] += c->n_zero[g];
+    e->counts.n_rows += c->n_rows;
+}
+
+/* A batch whose results were there: its counters may be, too. */
+static void take_known(struct evaluation *e, const struct scored *b)
+{
+    struct buf key = {0};
+    struct act_count c;
+
+    counts_key(e->p, b, &key);
+    if (e->j && journal_get(e->j, e->cell, buf_str(&key), &c, sizeof(c)))
+        add_counts(e, &c);
+    buf_release(&key);
+}
+
+void evaluation_take(struct evaluation *e, const struct scored *b)
+{
+    const struct prepared *p = e->p;
+
+    if (!b->results) {
+        take_known(e, b);
+        return;
+    }
+    add_counts(e, &b->counts);
+    /* First, so that where a batch's results are known, its counters are too. */
+    if (e->j && e->counted)
+        store_counts(e, b);
+    for (size_t i = 0; i < b->n; i++) {
+        size_t at = b->index[i], d = p->task ? document_of(p, at) : at;
+
+        if (!isnan(p->task ? e->out->results[at].logprob : e->out->nll[at]))
+            continue;
+        if (p->task)
+            e->out->results[at] = b->results[i];
+        else
+            e->out->nll[at] = b->results[i].logprob;
+        e->missing[d] -= !isnan(b->results[i].logprob);
+        if (e->missing[d] == 0 && e->j)
+            store_entry(e, d);
+    }
+}
+
+static void batch_done(const struct scored *b, void *arg)
+{
+    struct evaluation *e = arg;
+
+    evaluation_take(e, b);
+    if (e->told)
+        e->told(b, e->arg);
+}
+
+/* All who share a cell pass by the same batches: nothing to tell. */
+static void batch_known(const struct scored *b, void *arg)
+{
+    struct evaluation *e = arg;
+
+    evaluation_take(e, b);
+    if (e->told && !e->share)
+        e->told(b, e->arg);
+}
+
+/* Who runs what is decided by what was there at the beginning, in all processes alike: results of
+ * others that come in meanwhile must not change it. So the scorers see a copy. */
+static int run_requests(struct evaluation *e, struct session *s, const struct batch_hooks *h)
+{
+    const struct prepared *p = e->p;
+    struct score_result *then = xmalloc(p->n_requests * sizeof(*then));
+    struct score_options o = {.what = p->name, .hooks = *h};
+    int rc;
+
+    memcpy(then, e->out->results, p->n_requests * sizeof(*then));
+    e->out->n_tokens = score_requests(s, p->requests, p->n_requests, &o, then, &rc);
+    free(then);
+    return rc;
+}
+
+static int run_windows(struct evaluation *e, struct session *s, const struct batch_hooks *h)
+{
+    const struct prepared *p = e->p;
+    double *then = xmalloc(p->n * sizeof(*then));
+    int rc;
+
+    e->out->n_tokens = evaluation_missing(e) * p->window;
+    memcpy(then, e->out->nll, p->n * sizeof(*then));
+    rc = perplexity_windows(s, p->ids.v, p->n, p->window, then, h);
+    free(then);
+    return rc;
+}
+
+int evaluation_run(struct evaluation *e, struct session *s)
+{
+    struct batch_hooks h = {e->share, e->counted, batch_done, batch_known, e};
+    double start = now_seconds();
+    int rc = e->p->task ? run_requests(e, s, &h) : run_windows(e, s, &h);
+
+    if (e->j)
+        journal_flush(e->j);
+    e->out->seconds = now_seconds() - start;
+    return rc;
 }
 
 /* ---- accuracies */
@@ -214,68 +396,23 @@ static int judge(const struct prepared *p, struct scores *out)
     return 0;
 }
 
-/* ---- running */
-
-static int score_documents(struct run *r, struct session *s)
+int evaluation_end(struct evaluation *e)
 {
-    const struct prepared *p = r->p;
-    struct score_options o = {.what = p->name, .done = r->j ? requests_done : NULL, .arg = r};
-    int rc;
-
-    r->missing = xcalloc(p->n, sizeof(*r->missing));
-    r->document = xmalloc((p->n_requests + 1) * sizeof(*r->document));
-    for (size_t i = 0; i < p->n; i++)
-        for (size_t q = p->first[i]; q < p->first[i + 1]; q++) {
-            r->document[q] = i;
-            r->missing[i] += isnan(r->out->results[q].logprob);
-        }
-    r->out->n_tokens = score_requests(s, p->requests, p->n_requests, &o, r->out->results, &rc);
-    free(r->missing);
-    free(r->document);
-    return rc;
+    if (e->j)
+        journal_flush(e->j);
+    return e->p->task ? judge(e->p, e->out) : 0;
 }
 
 int evaluate(struct scores *out, const struct prepared *p, struct session *s, struct journal *j,
              const char *cell_key)
 {
-    struct run r = {.p = p, .out = out, .j = j, .cell = cell_key};
-    double start = now_seconds();
-    size_t missing;
+    struct evaluation e;
     int rc;
 
-    scores_init(out, p);
-    missing = load_entries(&r);
-    if (p->task) {
-        rc = score_documents(&r, s);
-        if (rc == 0)
-            rc = judge(p, out);
-    } else {
-        rc = perplexity_windows(s, p->ids.v, p->n, p->window, out->nll, j ? window_done : NULL, &r);
-        out->n_tokens = missing * p->window;
-    }
-    if (j)
-        journal_flush(j);
-    out->seconds = now_seconds() - start;
+    evaluation_begin(&e, out, p, j, cell_key);
+    rc = evaluation_run(&e, s);
+    if (rc == 0)
+        rc = evaluation_end(&e);
+    evaluation_release(&e);
     return rc;
-}
-
-int evaluate_resume(struct scores *out, const struct prepared *p, struct journal *j,
-                    const char *cell_key)
-{
-    struct run r = {.p = p, .out = out, .j = j, .cell = cell_key};
-
-    scores_init(out, p);
-    if (load_entries(&r) == 0 && (!p->task || judge(p, out) == 0))
-        return 1;
-    scores_release(out);
-    return 0;
-}
-
-void scores_release(struct scores *s)
-{
-    free(s->results);
-    free(s->acc);
-    free(s->acc_norm);
-    free(s->nll);
-    *s = (struct scores){0};
 }

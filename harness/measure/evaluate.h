@@ -43,17 +43,53 @@ struct scores {
     double *acc, *acc_norm;       /* n each, 0 or 1 */
     double *nll;                  /* n windows: perplexity */
     size_t n_tokens;              /* run through the model, this time */
-    double seconds;
+    double seconds;               /* in this process */
+};
+void scores_release(struct scores *s);
+
+/* One task on its way to its scores, in one process or, in rank 0, of several that share. */
+struct evaluation {
+    const struct prepared *p;
+    struct scores *out;
+    struct journal *j; /* or NULL */
+    const char *cell;  /* key in the journal */
+    struct share *share;
+    int counted; /* zeros of activations are counted */
+    /* Called after each batch that was run here, once its results are in, and, in a process that
+     * has the task for itself, with those counted that were there; NULL: nothing. */
+    void (*told)(const struct scored *b, void *arg);
+    void *arg;
+    size_t *missing; /* per document or window: requests not yet scored */
+    struct act_count counts;
 };
 
-/* Scores what the journal (may be NULL) does not have under cell_key, and gives it the rest. 0, or
- * error() naming the document. */
+/* Sets *out to what the journal (may be NULL) has under cell_key, which both stay the caller's.
+ * share, counted, told and arg are the caller's to set, after this. */
+void evaluation_begin(struct evaluation *e, struct scores *out, const struct prepared *p,
+                      struct journal *j, const char *cell_key);
+
+/* How many documents or windows are not there yet. */
+size_t evaluation_missing(const struct evaluation *e);
+
+/* Appends which documents or windows are there, a byte for each, and takes that over in another
+ * process, which then does not run them. Returns the number of bytes. */
+void evaluation_add_known(const struct evaluation *e, struct buf *out);
+size_t evaluation_set_known(struct evaluation *e, const char *known);
+
+/* Runs what is missing and this process's. 0 or error(). */
+int evaluation_run(struct evaluation *e, struct session *s);
+
+/* Takes a batch, run here or elsewhere: its results, unless they are there already, its counts (the
+ * journal's, where b has no results), and the journal's entries. */
+void evaluation_take(struct evaluation *e, const struct scored *b);
+
+/* All is there: the accuracies, the journal's end. 0, or error() naming the document. */
+int evaluation_end(struct evaluation *e);
+void evaluation_release(struct evaluation *e); /* not the scores */
+
+/* All of that in one process. Scores what the journal does not have under cell_key, and gives it
+ * the rest. 0, or error() naming the document. */
 int evaluate(struct scores *out, const struct prepared *p, struct session *s, struct journal *j,
              const char *cell_key);
-
-/* Fills *out from the journal alone: 1 if everything was there, else 0. */
-int evaluate_resume(struct scores *out, const struct prepared *p, struct journal *j,
-                    const char *cell_key);
-void scores_release(struct scores *s);
 
 #endif

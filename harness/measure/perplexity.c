@@ -42,69 +42,157 @@ int wikitext_ids(const struct tokenizer *t, const struct buf *raw, int bos, stru
     return rc;
 }
 
-/* What the windows of one run share, and the batch that is on its way. */
-struct run {
-    struct session *s;
-    const int32_t *ids;
-    size_t per; /* scored ids of a window */
-    const size_t *list;
-    size_t n; /* windows list[0 .. n) are on their way */
-    int32_t *rows, *targets, *top;
-    double *logprob;
+/* A batch on its way: windows list[lo .. lo + n). */
+struct flight {
+    size_t lo, n;
+    struct act_count counts;
 };
 
-static void run_alloc(struct run *r, size_t per_batch)
+/* What the windows of one run share. */
+struct run {
+    struct session *s;
+    const struct batch_hooks *h;
+    const int32_t *ids;
+    double *nll;
+    size_t per;   /* scored ids of a window */
+    size_t *list; /* the windows of all batches */
+    size_t n, per_batch;
+    int32_t *rows, *targets, *top;
+    double *logprob;
+    struct score_result *results;
+    struct progress bar;
+};
+
+static void run_alloc(struct run *r)
 {
-    size_t n = per_batch * r->per;
+    size_t n = r->per_batch * r->per;
 
     r->rows = xmalloc(n * sizeof(*r->rows));
     r->targets = xmalloc(n * sizeof(*r->targets));
     r->top = xmalloc(n * sizeof(*r->top));
     r->logprob = xmalloc(n * sizeof(*r->logprob));
+    r->results = xmalloc(r->per_batch * sizeof(*r->results));
     for (size_t i = 0; i < n; i++) /* windows follow each other in the batch */
         r->rows[i] = (int32_t)i;
 }
 
 static void run_free(struct run *r)
 {
+    free(r->list);
     free(r->rows);
     free(r->targets);
     free(r->top);
     free(r->logprob);
+    free(r->results);
 }
 
-/* Builds the batch of windows list[0 .. n). */
-static void build(struct run *r, const size_t *list, size_t n)
+static const int32_t *window_ids(const struct run *r, size_t at)
+{
+    return r->ids + r->list[at] * (r->per + 1);
+}
+
+static void build(struct run *r, const struct flight *f)
 {
     batch_clear(&r->s->batch);
-    for (size_t i = 0; i < n; i++)
-        batch_add(&r->s->batch, r->ids + list[i] * (r->per + 1), r->per, -1);
+    for (size_t i = f->lo; i < f->lo + f->n; i++)
+        batch_add(&r->s->batch, window_ids(r, i), r->per, -1);
 }
 
-static void launch(struct run *r, const size_t *list, size_t n)
+static void launch(struct run *r, const struct flight *f)
 {
-    for (size_t i = 0; i < n; i++)
-        memcpy(r->targets + i * r->per, r->ids + list[i] * (r->per + 1) + 1,
-               r->per * sizeof(*r->targets));
-    r->list = list;
-    r->n = n;
+    for (size_t i = 0; i < f->n; i++)
+        memcpy(r->targets + i * r->per, window_ids(r, f->lo + i) + 1, r->per * sizeof(*r->targets));
     session_forward(r->s);
-    session_logprobs_begin(r->s, r->rows, r->targets, n * r->per);
+    session_logprobs_begin(r->s, r->rows, r->targets, f->n * r->per);
 }
 
-/* The results of windows list[0 .. n), which r->logprob holds. */
-static int sum_up(const struct run *r, const size_t *list, size_t n, double *nll)
+/* The batch is there already, or somebody else's. */
+static int passes(struct run *r, const struct flight *f)
 {
-    for (size_t i = 0; i < n; i++) {
+    struct scored known = {.index = r->list + f->lo, .n = f->n};
+    size_t missing = 0;
+
+    for (size_t i = 0; i < f->n; i++)
+        missing += isnan(r->nll[known.index[i]]);
+    if (missing) {
+        if (share_takes(r->h->share, (double)(f->n * r->per)))
+            return 0;
+    } else if (r->h->counted && r->h->known) {
+        r->h->known(&known, r->h->arg);
+    }
+    progress_add(&r->bar, (double)(f->n * (r->per + 1)));
+    return 1;
+}
+
+/* The next batch to be run here, from list[*at] on; its n is 0 where there is none. */
+static struct flight next_batch(struct run *r, size_t *at)
+{
+    struct flight f = {0};
+
+    while (*at < r->n) {
+        f.lo = *at;
+        f.n = r->n - *at < r->per_batch ? r->n - *at : r->per_batch;
+        *at += f.n;
+        if (!passes(r, &f))
+            return f;
+        f.n = 0;
+    }
+    return f;
+}
+
+/* The results of a batch, which r->results gets before the next one lands. */
+static int sum_up(struct run *r, const struct flight *f)
+{
+    for (size_t i = 0; i < f->n; i++) {
         double sum = 0;
 
         for (size_t j = 0; j < r->per; j++)
             sum -= r->logprob[i * r->per + j];
         if (!isfinite(sum))
-            return error("window %zu: its log-likelihood is not finite", list[i]);
-        nll[list[i]] = sum / (double)r->per;
+            return error("window %zu: its log-likelihood is not finite", r->list[f->lo + i]);
+        r->results[i] = (struct score_result){sum / (double)r->per, 0};
     }
     return 0;
+}
+
+static int finish(struct run *r, const struct flight *f)
+{
+    struct scored b = {r->list + f->lo, r->results, f->n, f->counts};
+
+    if (sum_up(r, f) != 0)
+        return -1;
+    if (r->h->done)
+        r->h->done(&b, r->h->arg);
+    for (size_t i = 0; i < b.n; i++)
+        if (isnan(r->nll[b.index[i]]))
+            r->nll[b.index[i]] = b.results[i].logprob;
+    progress_add(&r->bar, (double)(f->n * (r->per + 1)));
+    return 0;
+}
+
+/* While the device runs one batch, the host builds the next. */
+static int run_batches(struct run *r)
+{
+    struct flight now = {0};
+    size_t at = 0;
+    int rc = 0;
+
+    do {
+        struct flight landed = now;
+
+        now = rc == 0 ? next_batch(r, &at) : (struct flight){0};
+        if (now.n)
+            build(r, &now);
+        if (landed.n)
+            session_logprobs_end(r->s, r->logprob, r->top);
+        if (landed.n && r->h->counted)
+            session_take_counts(r->s, &landed.counts);
+        if (now.n)
+            launch(r, &now);
+        if (landed.n && rc == 0)
+            rc = finish(r, &landed);
+    } while (now.n);
+    return rc;
 }
 
 /* Windows of a batch: what fits the session's rows and pages, or error(). */
@@ -119,42 +207,27 @@ static int windows_per_batch(const struct session *s, size_t window, size_t *out
                         s->max_rows);
 }
 
-/* While the device runs one batch, the host builds the next. */
 int perplexity_windows(struct session *s, const int32_t *ids, size_t n_windows, size_t window,
-                       double *nll, void (*done)(size_t i, void *arg), void *arg)
+                       double *nll, const struct batch_hooks *h)
 {
-    size_t *list = xmalloc((n_windows + 1) * sizeof(*list)), per_batch, left = 0, at = 0;
-    struct run r = {.s = s, .ids = ids, .per = window - 1};
-    struct progress p;
-    int rc = windows_per_batch(s, window, &per_batch);
+    static const struct batch_hooks none;
+    struct run r = {.s = s, .h = h ? h : &none, .ids = ids, .nll = nll, .per = window - 1};
+    size_t missing = 0;
+    int rc = windows_per_batch(s, window, &r.per_batch);
 
-    for (size_t i = 0; i < n_windows; i++)
-        if (isnan(nll[i]))
-            list[left++] = i;
-    if (rc == 0)
-        run_alloc(&r, per_batch);
-    progress_begin(&p, "wikitext2", "tokens", (double)(left * window));
-    while (rc == 0 && (at < left || r.n)) {
-        size_t n = left - at < per_batch ? left - at : per_batch, landed = r.n;
-        const size_t *landed_list = r.list;
-
-        build(&r, list + at, n);
-        if (landed)
-            session_logprobs_end(s, r.logprob, r.top);
-        r.n = 0;
-        if (n)
-            launch(&r, list + at, n);
-        at += n;
-        rc = sum_up(&r, landed_list, landed, nll);
-        for (size_t j = 0; done && rc == 0 && j < landed; j++)
-            done(landed_list[j], arg);
-        progress_add(&p, (double)(landed * window));
+    r.list = xmalloc((n_windows + 1) * sizeof(*r.list));
+    for (size_t i = 0; i < n_windows; i++) {
+        missing += isnan(nll[i]);
+        if (r.h->counted || isnan(nll[i]))
+            r.list[r.n++] = i;
     }
-    if (r.n) /* the device still works on what is not wanted any more */
-        session_logprobs_end(s, r.logprob, r.top);
-    if (rc == 0 && left)
-        progress_end(&p);
+    progress_begin(&r.bar, "wikitext2", "tokens", (double)(r.n * window));
+    if (rc == 0) {
+        run_alloc(&r);
+        rc = run_batches(&r);
+    }
+    if (rc == 0 && missing)
+        progress_end(&r.bar);
     run_free(&r);
-    free(list);
     return rc;
 }

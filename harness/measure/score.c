@@ -68,8 +68,13 @@ out:
 struct pack {
     struct session *s;
     const struct score_request *r;
-    const size_t *order; /* all requests still to do, sorted */
-    int *segment;        /* per place in order: the segment that holds its last input id */
+    const struct score_options *o;
+    struct score_result *out;
+    int sharing;   /* of prefixes */
+    size_t *order; /* the requests of all batches, sorted */
+    size_t n;
+    int *segment; /* per place in order: the segment that holds its last input id */
+    struct progress bar;
 };
 
 /* The model's input: all ids but the last. */
@@ -113,15 +118,15 @@ static void add_branch(struct pack *p, size_t lo, size_t hi, size_t depth, int p
 }
 
 /* The end of the requests from order[lo] on whose rows fit the session. */
-static size_t fitting(const struct pack *p, size_t lo, size_t n, int sharing)
+static size_t fitting(const struct pack *p, size_t lo)
 {
     size_t rows = 0, hi = lo;
 
-    for (; hi < n; hi++) {
+    for (; hi < p->n; hi++) {
         const struct score_request *r = &p->r[p->order[hi]];
         size_t more = n_input(r);
 
-        if (sharing && hi > lo)
+        if (p->sharing && hi > lo)
             more -= common_prefix(&p->r[p->order[hi - 1]], r);
         if (rows + more > p->s->max_rows)
             break;
@@ -131,13 +136,13 @@ static size_t fitting(const struct pack *p, size_t lo, size_t n, int sharing)
 }
 
 /* Builds the batch of order[lo .. hi); fewer where their pages are too many. Returns its end. */
-static size_t build(struct pack *p, size_t lo, size_t hi, int sharing)
+static size_t build(struct pack *p, size_t lo, size_t hi)
 {
     for (;;) {
         batch_clear(&p->s->batch);
-        if (sharing)
+        if (p->sharing)
             add_branch(p, lo, hi, 0, -1);
-        for (size_t i = lo; !sharing && i < hi; i++)
+        for (size_t i = lo; !p->sharing && i < hi; i++)
             p->segment[i] =
                 batch_add(&p->s->batch, p->r[p->order[i]].ids, n_input(&p->r[p->order[i]]), -1);
         if (p->s->batch.n_pages <= p->s->n_pages || hi == lo + 1)
@@ -153,6 +158,8 @@ struct flight {
     size_t lo, hi, n, cap, n_rows;
     int32_t *rows, *targets, *top;
     double *logprob;
+    struct score_result *results; /* one per request */
+    struct act_count counts;
 };
 
 static void flight_reserve(struct flight *f, size_t n)
@@ -164,6 +171,7 @@ static void flight_reserve(struct flight *f, size_t n)
     f->targets = xrealloc(f->targets, f->cap * sizeof(*f->targets));
     f->top = xrealloc(f->top, f->cap * sizeof(*f->top));
     f->logprob = xrealloc(f->logprob, f->cap * sizeof(*f->logprob));
+    f->results = xrealloc(f->results, f->cap * sizeof(*f->results)); /* n_cont is 1 at least */
 }
 
 static void flight_release(struct flight *f)
@@ -172,6 +180,7 @@ static void flight_release(struct flight *f)
     free(f->targets);
     free(f->top);
     free(f->logprob);
+    free(f->results);
 }
 
 /* The batch is built: lists what of it is scored. */
@@ -200,7 +209,7 @@ static void launch(const struct pack *p, const struct flight *f)
     session_logprobs_begin(p->s, f->rows, f->targets, f->n);
 }
 
-static void sum_up(const struct pack *p, const struct flight *f, struct score_result *out)
+static void sum_up(const struct pack *p, const struct flight *f)
 {
     size_t at = 0;
 
@@ -211,7 +220,7 @@ static void sum_up(const struct pack *p, const struct flight *f, struct score_re
             res.logprob += f->logprob[at];
             res.greedy &= f->top[at];
         }
-        out[p->order[i]] = res;
+        f->results[i - f->lo] = res;
     }
 }
 
@@ -229,83 +238,139 @@ static int by_ids(const void *a, const void *b, void *arg)
     return *i < *j ? -1 : 1;
 }
 
-/* Rows that all requests take, with sharing only between neighbours in order (all that there is). */
-static size_t count_rows(const struct pack *p, size_t n, int sharing)
+/* Rows that all requests take, with sharing only between neighbours in order (all that there is).
+ */
+static size_t count_rows(const struct pack *p)
 {
     size_t rows = 0;
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < p->n; i++) {
         rows += n_input(&p->r[p->order[i]]);
-        if (sharing && i > 0)
+        if (p->sharing && i > 0)
             rows -= common_prefix(&p->r[p->order[i - 1]], &p->r[p->order[i]]);
     }
     return rows;
 }
 
-/* The next batch from order[lo] on into the session and f. 0, or error(). */
-static int prepare(struct pack *p, struct flight *f, size_t lo, size_t todo, int sharing)
+static int has_missing(const struct pack *p, size_t lo, size_t hi)
 {
-    size_t hi = fitting(p, lo, todo, sharing);
+    while (lo < hi && !isnan(p->out[p->order[lo]].logprob))
+        lo++;
+    return lo < hi;
+}
 
-    if (hi == lo)
-        return error("a request of %zu tokens does not fit a batch of %zu tokens",
-                     n_input(&p->r[p->order[lo]]), p->s->max_rows);
-    f->lo = lo;
-    f->hi = build(p, lo, hi, sharing);
-    list_targets(p, f);
+/* The batch order[lo .. hi), built, is there already, or somebody else's. */
+static int passes(struct pack *p, size_t lo, size_t hi)
+{
+    const struct batch_hooks *h = &p->o->hooks;
+    size_t rows = batch_n_rows(&p->s->batch);
+    struct scored known = {.index = p->order + lo, .n = hi - lo};
+
+    if (has_missing(p, lo, hi)) {
+        if (share_takes(h->share, (double)rows))
+            return 0;
+    } else if (h->counted && h->known) {
+        h->known(&known, h->arg);
+    }
+    progress_add(&p->bar, (double)rows);
+    return 1;
+}
+
+/* The next batch to be run here, from order[*at] on, into the session and f (f->n is 0 where there
+ * is none); *at moves behind it. 0, or error(). */
+static int prepare(struct pack *p, struct flight *f, size_t *at)
+{
+    f->n = 0;
+    while (*at < p->n) {
+        f->lo = *at;
+        f->hi = fitting(p, f->lo);
+        if (f->hi == f->lo)
+            return error("a request of %zu tokens does not fit a batch of %zu tokens",
+                         n_input(&p->r[p->order[f->lo]]), p->s->max_rows);
+        *at = f->hi = build(p, f->lo, f->hi);
+        if (!passes(p, f->lo, f->hi)) {
+            list_targets(p, f);
+            return 0;
+        }
+    }
     return 0;
 }
 
-static void finish(const struct pack *p, const struct flight *f, const struct score_options *o,
-                   struct score_result *out)
+static void finish(struct pack *p, const struct flight *f)
 {
-    sum_up(p, f, out);
-    if (o->done)
-        o->done(p->order + f->lo, f->hi - f->lo, o->arg);
+    const struct batch_hooks *h = &p->o->hooks;
+    struct scored b = {p->order + f->lo, f->results, f->hi - f->lo, f->counts};
+
+    sum_up(p, f);
+    if (h->done)
+        h->done(&b, h->arg);
+    for (size_t i = 0; i < b.n; i++)
+        if (isnan(p->out[b.index[i]].logprob))
+            p->out[b.index[i]] = b.results[i];
+    progress_add(&p->bar, (double)f->n_rows);
 }
 
 /* While the device runs one batch, the host builds the next. */
-size_t score_requests(struct session *s, const struct score_request *r, size_t n,
-                      const struct score_options *o, struct score_result *out, int *rc)
+static size_t run_batches(struct pack *p, int *rc)
 {
-    size_t *order = xmalloc(n * sizeof(*order)), todo = 0, tokens = 0, at = 0;
-    /* A prefix would be sparse in one request and spared in another. */
-    int sharing = !o->no_sharing && !s->m->act_last_half;
-    struct pack p = {s, r, order, xmalloc(n * sizeof(int))};
     struct flight now = {0}, next = {0};
-    struct progress bar;
+    size_t tokens = 0, at = 0;
 
-    *rc = 0;
-    for (size_t i = 0; i < n; i++)
-        if (isnan(out[i].logprob))
-            order[todo++] = i;
-    qsort_r(order, todo, sizeof(*order), by_ids, (void *)r);
-    progress_begin(&bar, o->what, "tokens", (double)count_rows(&p, todo, sharing));
     do {
         struct flight landed = now;
 
         next.n = 0;
-        if (*rc == 0 && at < todo) {
-            *rc = prepare(&p, &next, at, todo, sharing);
-            at = next.hi;
-        }
-        if (landed.n)
-            session_logprobs_end(s, landed.logprob, landed.top);
-        if (next.n)
-            launch(&p, &next);
+        if (*rc == 0)
+            *rc = prepare(p, &next, &at);
+        if (*rc != 0)
+            next.n = 0;
         if (landed.n) {
-            finish(&p, &landed, o, out);
+            session_logprobs_end(p->s, landed.logprob, landed.top);
+            landed.counts = (struct act_count){0};
+            if (p->o->hooks.counted)
+                session_take_counts(p->s, &landed.counts);
+        }
+        if (next.n)
+            launch(p, &next);
+        if (landed.n) {
+            finish(p, &landed);
             tokens += landed.n_rows;
-            progress_add(&bar, (double)landed.n_rows);
         }
         now = next;
         next = landed;
     } while (now.n);
-    if (todo && *rc == 0)
-        progress_end(&bar);
     flight_release(&now);
     flight_release(&next);
-    free(order);
+    return tokens;
+}
+
+size_t score_requests(struct session *s, const struct score_request *r, size_t n,
+                      const struct score_options *o, struct score_result *out, int *rc)
+{
+    struct pack p = {
+        .s = s,
+        .r = r,
+        .o = o,
+        .out = out,
+        /* A prefix would be sparse in one request and spared in another. */
+        .sharing = !o->no_sharing && !s->m->act_last_half,
+        .order = xmalloc(n * sizeof(size_t)),
+        .segment = xmalloc(n * sizeof(int)),
+    };
+    size_t tokens, missing = 0;
+
+    *rc = 0;
+    for (size_t i = 0; i < n; i++) {
+        missing += isnan(out[i].logprob);
+        if (o->hooks.counted || isnan(out[i].logprob))
+            p.order[p.n++] = i;
+    }
+    qsort_r(p.order, p.n, sizeof(*p.order), by_ids, (void *)r);
+    progress_begin(&p.bar, o->what, "tokens", (double)count_rows(&p));
+    tokens = run_batches(&p, rc);
+    if (missing && *rc == 0)
+        progress_end(&p.bar);
+    free(p.order);
     free(p.segment);
     return tokens;
 }

@@ -4,6 +4,7 @@
 #define DUO_MEASURE_SCORE_H
 
 #include "harness/measure/protocol.h"
+#include "harness/measure/share.h"
 #include "harness/measure/task.h"
 #include "harness/model/session.h"
 #include "harness/model/tokenizer.h"
@@ -15,11 +16,6 @@ struct score_request {
     size_t n_cont; /* the last n_cont ids are scored */
 };
 
-struct score_result {
-    double logprob; /* sum over the continuation; NaN: not yet scored */
-    int greedy;     /* every scored id is the arg-max */
-};
-
 /* ids of one (context, continuation) pair: trailing white space of the context moves to the
  * continuation, the whole and the context are tokenised apart, the continuation is what follows
  * the context's length. An empty context becomes BOS. Longer than max_positions + 1: the oldest
@@ -28,16 +24,17 @@ int score_tokenize(const struct tokenizer *t, const struct protocol *p, size_t m
                    const struct request *r, const char *where, struct score_request *out);
 
 struct score_options {
-    int no_sharing; /* every request runs through the model whole (for tests) */
-    const char *what; /* progress line */
-    /* Called after each batch with the indices scored, for a journal; NULL: not. */
-    void (*done)(const size_t *index, size_t n, void *arg);
-    void *arg;
+    int no_sharing;           /* every request runs through the model whole (for tests) */
+    const char *what;         /* progress line */
+    struct batch_hooks hooks; /* their items: places in the list of requests */
 };
 
-/* Scores those of n requests whose result is NaN on entry; s's batch budget is s->max_rows. A
- * result's bits depend on its own ids alone. Returns the number of tokens run through the model.
- * 0 is returned in *rc, or error() for a request longer than the budget. */
+/* Scores those of n requests whose result is NaN on entry and whose batch is this process's; s's
+ * batch budget is s->max_rows. A result's bits depend on its own ids alone. Batches are made of the
+ * requests that are missing; where zeros are counted of all, those with nothing missing are left
+ * out and the others run whole, so that a resumed run counts what one in one go would. Returns the
+ * number of tokens run through the model. 0 is returned in *rc, or error() for a request longer
+ * than the budget. */
 size_t score_requests(struct session *s, const struct score_request *r, size_t n,
                       const struct score_options *o, struct score_result *out, int *rc);
 

@@ -361,6 +361,19 @@ void session_logprobs(struct session *s, const int32_t *rows, const int32_t *tar
     session_logprobs_end(s, logprob, is_top);
 }
 
+void session_take_counts(struct session *s, struct act_count *sum)
+{
+    struct device *dev = s->m->dev;
+    uint64_t n_zero[N_GROUPS];
+
+    dev->ops->download(dev, n_zero, s->m->n_act_zero, sizeof(n_zero));
+    dev->ops->zero(dev, s->m->n_act_zero, sizeof(n_zero));
+    for (int g = 0; g < N_GROUPS; g++)
+        sum->n_zero[g] += n_zero[g];
+    sum->n_rows += s->n_rows_run;
+    s->n_rows_run = 0;
+}
+
 void session_logits(struct session *s, const int32_t *rows, size_t n, float *logits)
 {
     struct device *dev = s->m->dev;

@@ -5,6 +5,11 @@
 #include "harness/model/batch.h"
 #include "harness/model/model.h"
 
+/* Zeros in the inputs of each group's linears, and the tokens that there were. */
+struct act_count {
+    uint64_t n_zero[N_GROUPS], n_rows;
+};
+
 struct session {
     const struct model *m;
     size_t max_rows, n_pages;
@@ -58,6 +63,10 @@ void session_logprobs_begin(struct session *s, const int32_t *rows, const int32_
 void session_logprobs_end(struct session *s, double *logprob, int32_t *is_top);
 void session_logprobs(struct session *s, const int32_t *rows, const int32_t *targets, size_t n,
                       double *logprob, int32_t *is_top);
+
+/* What was counted since the last call (or since the session was opened): for a session with nothing
+ * on its way. Adds to *sum. The counters of zeros are the model's: one session counts at a time. */
+void session_take_counts(struct session *s, struct act_count *sum);
 
 /* After session_forward: logits of n rows to host, n x V float32. */
 void session_logits(struct session *s, const int32_t *rows, size_t n, float *logits);
