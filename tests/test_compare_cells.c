@@ -174,21 +174,26 @@ static int resume_divergence(struct divergence *d, const struct prepared *p, str
                              const char *cell)
 {
     struct divergence_run r;
+    int whole;
 
     divergence_begin(&r, d, p, j, cell);
-    if (divergence_missing(&r) == 0)
-        return 1;
-    divergence_release(d);
-    return 0;
+    whole = divergence_missing(&r) == 0;
+    divergence_end(&r);
+    if (!whole)
+        divergence_release(d);
+    return whole;
 }
 
 static int run_divergence(struct divergence *d, const struct prepared *p, struct session *dense,
                           struct session *pruned, struct journal *j, const char *cell)
 {
     struct divergence_run r;
+    int rc;
 
     divergence_begin(&r, d, p, j, cell);
-    return divergence_go(&r, dense, pruned);
+    rc = divergence_go(&r, dense, pruned);
+    divergence_end(&r);
+    return rc;
 }
 
 static void test_identical_models_do_not_diverge(void)

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 static int quiet_lines;
+static void (*hook_call)(void *arg);
+static void *hook_arg;
 
 double now_seconds(void)
 {
@@ -62,10 +64,18 @@ void progress_begin(struct progress *p, const char *what, const char *unit, doub
     p->started = p->printed = now_seconds();
 }
 
+void progress_hook(void (*hook)(void *arg), void *arg)
+{
+    hook_call = hook;
+    hook_arg = arg;
+}
+
 void progress_add(struct progress *p, double n)
 {
     double now = now_seconds();
 
+    if (hook_call)
+        hook_call(hook_arg);
     p->done += n;
     if (!quiet_lines && now - p->printed >= (isatty(STDERR_FILENO) ? 0.2 : 10.0)) {
         p->printed = now;

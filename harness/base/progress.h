@@ -21,6 +21,10 @@ void progress_begin(struct progress *p, const char *what, const char *unit, doub
 void progress_add(struct progress *p, double n);
 void progress_end(struct progress *p); /* a last line with the mean rate */
 
+/* Calls hook(arg) at each progress_add(), of any line: what else is to be done meanwhile. NULL ends
+ * it. */
+void progress_hook(void (*hook)(void *arg), void *arg);
+
 /* Monotonic clock, seconds. */
 double now_seconds(void);
 

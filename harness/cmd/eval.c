@@ -1,6 +1,7 @@
 /* duo eval: (prune in memory, then) score. */
 #include "harness/cmd/cmd.h"
 #include "harness/cmd/run.h"
+#include "harness/cmd/run_share.h"
 
 int cmd_eval(int argc, char **argv)
 {
@@ -9,6 +10,7 @@ int cmd_eval(int argc, char **argv)
 
     if (rc != 0)
         return rc > 0 ? 0 : 2;
+    run_share_roles(&r.o);
     rc = run_open(&r);
     if (rc == 0) {
         rc = run_cells(&r, NULL, NULL);

@@ -44,6 +44,9 @@ struct run {
     struct session dense_session;
     struct layer_probe probe; /* --per-layer: the dense model's layers */
     struct records records;
+    /* several processes: what each was given of a cell, and the cells on their way, n_cells */
+    struct share share;
+    struct outcome *outcomes;
     struct scores *base; /* of the first cell once it is there, if it is the baseline: per task */
 };
 

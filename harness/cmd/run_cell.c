@@ -75,6 +75,7 @@ int outcome_open(struct run *r, size_t cell, struct outcome *o)
 void outcome_close(struct run *r, struct outcome *o)
 {
     record_release(&o->identity);
+    divergence_end(&o->diverging);
     divergence_release(&o->divergence);
     free(o->layers);
     for (size_t i = 0; i < r->o.n_tasks; i++)

@@ -8,8 +8,10 @@
 #include "data/sources.h"
 #include "harness/base/error.h"
 #include "harness/base/file.h"
+#include "harness/base/procs.h"
 #include "harness/base/sha256.h"
 #include "harness/cmd/run.h"
+#include "harness/cmd/run_share.h"
 #include "harness/model/synthetic.h"
 
 /* The type to compute with, and whether the backend can. */
@@ -71,7 +73,7 @@ static int open_model(struct run *r)
     enum dtype dtype = DTYPE_F16; /* of synthetic weights */
     size_t n_vocab;
 
-    if (device_open(&r->dev, o->backend, o->threads) != 0)
+    if (device_open(&r->dev, o->backend, o->threads ? o->threads : procs_threads()) != 0)
         return -1;
     r->dev->memory_limit = o->memory_limit;
     if (o->shape ? synthetic_config(&src.config, o->shape) != 0
@@ -244,10 +246,8 @@ static size_t auto_rows(const struct run *r)
     return rows;
 }
 
-int run_open(struct run *r)
+static int open_parts(struct run *r)
 {
-    size_t rows;
-
     if (list_cells(r) != 0 || check_outputs(&r->o) != 0 || run_options_locate(&r->o) != 0 ||
         open_model(r) != 0 || run_open_ratios(r) != 0)
         return -1;
@@ -259,9 +259,16 @@ int run_open(struct run *r)
     }
     if (open_calibration(r) != 0)
         return -1;
-    if (r->o.resume && journal_open(&r->journal, r->o.resume) != 0)
+    return r->o.resume ? journal_open(&r->journal, r->o.resume) : 0;
+}
+
+int run_open(struct run *r)
+{
+    size_t rows;
+
+    if (run_share_check(r, open_parts(r)) != 0)
         return -1;
-    rows = r->o.batch_tokens ? r->o.batch_tokens : auto_rows(r);
+    rows = run_share_rows(r->o.batch_tokens ? r->o.batch_tokens : auto_rows(r));
     session_open(&r->session, &r->model, rows, n_pages_for(rows), 0);
     for (size_t i = 0; i < r->o.n_tasks && r->o.per_layer; i++)
         if (!r->tasks[i].task)

@@ -15,6 +15,9 @@
 /* The commands that take these options, as bits. */
 enum run_command { RUN_EVAL = 1, RUN_BENCH = 2, RUN_PRUNE = 4, RUN_GENERATE = 8 };
 
+/* What several processes share out between them. */
+enum share_mode { SHARE_AUTO, SHARE_REQUESTS, SHARE_CELLS };
+
 /* What bench times, as bits. */
 enum run_what {
     WHAT_LINEARS = 1,
@@ -72,6 +75,7 @@ struct run_options {
     size_t window;
     int no_bos;         /* perplexity without BOS at the start */
     const char *resume; /* journal file, or NULL */
+    enum share_mode share;
 
     /* bench */
     unsigned what;

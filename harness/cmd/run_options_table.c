@@ -99,6 +99,16 @@ static int set_layers(struct run_options *o, const char *s)
     return 0;
 }
 
+static int set_share(struct run_options *o, const char *s)
+{
+    static const char *const known[] = {
+        [SHARE_AUTO] = "auto", [SHARE_REQUESTS] = "requests", [SHARE_CELLS] = "cells"};
+    int i = 0, rc = parse_word("--share", s, known, 3, &i);
+
+    o->share = (enum share_mode)i;
+    return rc;
+}
+
 static int add_task_named(struct run_options *o, const struct task *t)
 {
     for (size_t i = 0; i < o->n_tasks; i++)
@@ -521,6 +531,10 @@ const struct run_option run_option_table[] = {
      set_batch_tokens, 0, ALL},
     {0, "resume", "FILE", "journal: keep raw results here, take those that are there", set_resume,
      0, RUN_EVAL},
+    {0, "share", "WHAT",
+     "under mpirun: requests (every cell by all processes), cells (each by one\n" HELP_INDENT
+     "process), or auto (default): cells where there are enough to prune",
+     set_share, 0, RUN_EVAL},
     {0, NULL, NULL, "measuring", NULL, 0, RUN_BENCH},
     {0, "what", "LIST",
      "linears, layer, decode, prefill, windows (perplexity's rate), prune\n" HELP_INDENT

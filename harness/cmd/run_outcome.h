@@ -28,9 +28,10 @@ struct outcome {
     double *layers; /* figures of the layers, N_LAYER_METRICS x n_layers, or NULL */
     struct measured measured;
     struct group_sizes groups;
-    int whole;   /* the journal had everything, so that pruning can be skipped too */
-    int n_ended; /* processes that are done with their share */
-    int failed;
+    int whole;           /* the journal had everything, so that pruning can be skipped too */
+    int n_ended;         /* processes that are done with their share */
+    int failed;          /* in another process */
+    char complaint[512]; /* of the first in which it did: its rank, machine and error */
 };
 
 /* Says that the cell begins; where: what follows, such as ", on rank 2". */

@@ -3,7 +3,8 @@
 #include <stdlib.h>
 
 #include "harness/base/error.h"
-#include "harness/cmd/run.h"
+#include "harness/base/procs.h"
+#include "harness/cmd/run_share.h"
 
 int run_same_weights(const struct cell *a, const struct cell *b)
 {
@@ -70,31 +71,83 @@ static void say_failed(const struct run *r, const unsigned char *failed, size_t 
     buf_release(&names);
 }
 
+/* What came of the cells so far. */
+struct sweep {
+    struct run *r;
+    size_t *order, *first, *end, n_failed;
+    size_t n_before; /* records before the cell that comes back next */
+    unsigned char *failed;
+};
+
+static void note(struct sweep *s, size_t cell, int rc)
+{
+    if (rc != 0) {
+        drop_records(&s->r->records, s->first[cell]);
+        s->failed[cell] = 1;
+        s->n_failed++;
+    }
+    s->end[cell] = s->r->records.n;
+}
+
+/* Handed out, cells come back one at a time, each with its records at the end. */
+static void note_handed_out(size_t cell, int rc, void *arg)
+{
+    struct sweep *s = arg;
+
+    s->first[cell] = s->n_before;
+    note(s, cell, rc);
+    s->n_before = s->r->records.n;
+}
+
+static int has_baseline(const struct sweep *s)
+{
+    return !(s->r->o.baseline && s->failed[0]);
+}
+
+/* All cells but those that are handed out, which are the rest. */
+static void run_in_order(struct sweep *s,
+                         int (*follow)(struct run *r, size_t cell, size_t first, void *arg),
+                         void *arg)
+{
+    struct run *r = s->r;
+    int hand_out = run_share_by_cells(r);
+    size_t i = 0;
+
+    for (; i < r->n_cells && has_baseline(s); i++) {
+        size_t c = s->order[i];
+        int rc;
+
+        if (hand_out && !(r->o.baseline && c == 0))
+            break;
+        s->first[c] = r->records.n;
+        rc = procs_size() > 1 ? run_share_cell(r, c) : run_cell(r, c);
+        if (rc == 0 && follow)
+            rc = follow(r, c, s->first[c], arg);
+        note(s, c, rc);
+    }
+    s->n_before = r->records.n;
+    if (hand_out && has_baseline(s))
+        run_share_cells(r, s->order + i, r->n_cells - i, note_handed_out, s);
+}
+
 int run_cells(struct run *r, int (*follow)(struct run *r, size_t cell, size_t first, void *arg),
               void *arg)
 {
-    size_t n_failed = 0, *order = xcalloc(r->n_cells, sizeof(*order));
-    size_t *first = xcalloc(r->n_cells, sizeof(*first)), *end = xcalloc(r->n_cells, sizeof(*end));
-    unsigned char *failed = xcalloc(r->n_cells, 1);
+    size_t n = r->n_cells;
+    struct sweep s = {.r = r,
+                      .order = xcalloc(n, sizeof(*s.order)),
+                      .first = xcalloc(n, sizeof(*s.first)),
+                      .end = xcalloc(n, sizeof(*s.end)),
+                      .failed = xcalloc(n, 1)};
 
-    order_cells(r, order);
-    for (size_t i = 0; i < r->n_cells && !(r->o.baseline && failed[0]); i++) {
-        size_t c = order[i];
-
-        first[c] = r->records.n;
-        if (run_cell(r, c) != 0 || (follow && follow(r, c, first[c], arg) != 0)) {
-            drop_records(&r->records, first[c]);
-            failed[c] = 1;
-            n_failed++;
-        }
-        end[c] = r->records.n;
-    }
-    sort_records(&r->records, first, end, r->n_cells);
-    if (n_failed)
-        say_failed(r, failed, n_failed);
-    free(order);
-    free(first);
-    free(end);
-    free(failed);
-    return n_failed ? -1 : 0;
+    order_cells(r, s.order);
+    run_in_order(&s, follow, arg);
+    sort_records(&r->records, s.first, s.end, n);
+    if (s.n_failed)
+        say_failed(r, s.failed, s.n_failed);
+    free(s.order);
+    free(s.first);
+    free(s.end);
+    free(s.failed);
+    return s.n_failed ? -1 : 0;
 }

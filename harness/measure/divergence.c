@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "harness/base/error.h"
 #include "harness/base/progress.h"
@@ -19,7 +20,8 @@ void divergence_begin(struct divergence_run *r, struct divergence *out, const st
 {
     struct buf key = {0};
 
-    *r = (struct divergence_run){.p = p, .out = out, .j = j, .cell = cell_key};
+    *r = (struct divergence_run){
+        .p = p, .out = out, .j = j, .cell = cell_key, .known = xmalloc(p->n + 1)};
     *out = (struct divergence){.kl = xmalloc(p->n * sizeof(double)),
                                .same_top = xmalloc(p->n * sizeof(double))};
     for (size_t i = 0; i < p->n; i++) {
@@ -30,6 +32,7 @@ void divergence_begin(struct divergence_run *r, struct divergence *out, const st
             if (!journal_get(j, cell_key, buf_str(&key), &d, sizeof(d)))
                 d = (struct divergence_result){NAN, NAN};
         }
+        r->known[i] = !isnan(d.kl);
         out->kl[i] = d.kl;
         out->same_top[i] = d.same_top;
     }
@@ -45,17 +48,20 @@ size_t divergence_missing(const struct divergence_run *r)
     return n;
 }
 
+void divergence_end(struct divergence_run *r)
+{
+    free(r->known);
+    *r = (struct divergence_run){0};
+}
+
 void divergence_add_known(const struct divergence_run *r, struct buf *out)
 {
-    for (size_t i = 0; i < r->p->n; i++)
-        buf_addc(out, !isnan(r->out->kl[i]));
+    buf_add(out, r->known, r->p->n);
 }
 
 size_t divergence_set_known(struct divergence_run *r, const char *known)
 {
-    for (size_t i = 0; i < r->p->n; i++)
-        if (known[i])
-            r->out->kl[i] = r->out->same_top[i] = 0;
+    memcpy(r->known, known, r->p->n);
     return r->p->n;
 }
 
@@ -144,32 +150,24 @@ static int go_window(struct divergence_run *r, size_t i, struct session *dense,
     return 0;
 }
 
-/* The windows missing at the beginning: others' results that come in meanwhile change nothing. */
-static size_t *list_missing(const struct divergence_run *r, size_t *n)
-{
-    size_t *list = xmalloc((r->p->n + 1) * sizeof(*list));
-
-    *n = 0;
-    for (size_t i = 0; i < r->p->n; i++)
-        if (isnan(r->out->kl[i]))
-            list[(*n)++] = i;
-    return list;
-}
-
 int divergence_go(struct divergence_run *r, struct session *dense, struct session *pruned)
 {
     double start = now_seconds();
-    size_t window = r->p->window, n, *list = list_missing(r, &n);
+    size_t window = r->p->window, n = 0;
     struct progress bar;
     int rc = divergence_check(dense->m->dev);
 
     if (rc == 0 && (window - 1 > dense->max_rows || window - 1 > pruned->max_rows))
         rc = error("a window of %zu ids does not fit a batch of %zu tokens", window,
                    dense->max_rows < pruned->max_rows ? dense->max_rows : pruned->max_rows);
+    for (size_t i = 0; i < r->p->n; i++)
+        n += !r->known[i];
     progress_begin(&bar, "divergence", "tokens", (double)(n * window));
-    for (size_t i = 0; i < n && rc == 0; i++) {
+    for (size_t i = 0; i < r->p->n && rc == 0; i++) {
+        if (r->known[i]) /* at the beginning: in all processes alike */
+            continue;
         if (share_takes(r->share, (double)(window - 1)))
-            rc = go_window(r, list[i], dense, pruned);
+            rc = go_window(r, i, dense, pruned);
         progress_add(&bar, (double)window);
     }
     if (rc == 0 && n)
@@ -177,7 +175,6 @@ int divergence_go(struct divergence_run *r, struct session *dense, struct sessio
     if (r->j)
         journal_flush(r->j);
     r->out->seconds = now_seconds() - start;
-    free(list);
     return rc;
 }
 

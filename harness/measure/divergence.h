@@ -24,6 +24,7 @@ struct divergence_run {
     struct divergence *out;
     struct journal *j; /* or NULL */
     const char *cell;
+    unsigned char *known; /* per window: there at the beginning */
     struct share *share;
     /* Called after each window that was run here; NULL: nothing. */
     void (*told)(size_t window, const struct divergence_result *d, void *arg);
@@ -34,6 +35,7 @@ struct divergence_run {
  * and the window's key. The rest of *r is the caller's to set, after this. */
 void divergence_begin(struct divergence_run *r, struct divergence *out, const struct prepared *p,
                       struct journal *j, const char *cell_key);
+void divergence_end(struct divergence_run *r);
 size_t divergence_missing(const struct divergence_run *r);
 
 /* As evaluation_add_known() and evaluation_set_known(). */

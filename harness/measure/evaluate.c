@@ -198,7 +198,8 @@ void evaluation_begin(struct evaluation *e, struct scores *out, const struct pre
                              .out = out,
                              .j = j,
                              .cell = cell_key,
-                             .missing = xmalloc((p->n + 1) * sizeof(size_t))};
+                             .missing = xmalloc((p->n + 1) * sizeof(size_t)),
+                             .known = xmalloc(p->n + 1)};
     scores_init(out, p);
     for (size_t i = 0; i < p->n; i++) {
         if (j) {
@@ -206,6 +207,7 @@ void evaluation_begin(struct evaluation *e, struct scores *out, const struct pre
             load_entry(e, i, buf_str(&key));
         }
         e->missing[i] = count_missing(e, i);
+        e->known[i] = e->missing[i] == 0;
     }
     buf_release(&key);
 }
@@ -213,6 +215,7 @@ void evaluation_begin(struct evaluation *e, struct scores *out, const struct pre
 void evaluation_release(struct evaluation *e)
 {
     free(e->missing);
+    free(e->known);
     *e = (struct evaluation){0};
 }
 
@@ -229,23 +232,13 @@ size_t evaluation_missing(const struct evaluation *e)
 
 void evaluation_add_known(const struct evaluation *e, struct buf *out)
 {
-    for (size_t i = 0; i < e->p->n; i++)
-        buf_addc(out, e->missing[i] == 0);
+    buf_add(out, e->known, e->p->n);
 }
 
 size_t evaluation_set_known(struct evaluation *e, const char *known)
 {
-    const struct prepared *p = e->p;
-
-    /* Any number stands for a result that another process has. */
-    for (size_t i = 0; i < p->n; i++) {
-        if (known[i] && !p->task)
-            e->out->nll[i] = 0;
-        for (size_t q = p->first ? p->first[i] : 0; known[i] && p->task && q < p->first[i + 1]; q++)
-            e->out->results[q].logprob = 0;
-        e->missing[i] = count_missing(e, i);
-    }
-    return p->n;
+    memcpy(e->known, known, e->p->n);
+    return e->p->n;
 }
 
 /* ---- running */
@@ -331,31 +324,37 @@ static void batch_known(const struct scored *b, void *arg)
         e->told(b, e->arg);
 }
 
-/* Who runs what is decided by what was there at the beginning, in all processes alike: results of
- * others that come in meanwhile must not change it. So the scorers see a copy. */
+/* Who runs what is decided by what was there at the beginning, in all processes alike, where
+ * results come in meanwhile or not. So the scorers get a list of their own, with a number for what
+ * is there and NaN for what is not. */
 static int run_requests(struct evaluation *e, struct session *s, const struct batch_hooks *h)
 {
     const struct prepared *p = e->p;
-    struct score_result *then = xmalloc(p->n_requests * sizeof(*then));
+    struct score_result *list = xmalloc(p->n_requests * sizeof(*list));
     struct score_options o = {.what = p->name, .hooks = *h};
     int rc;
 
-    memcpy(then, e->out->results, p->n_requests * sizeof(*then));
-    e->out->n_tokens = score_requests(s, p->requests, p->n_requests, &o, then, &rc);
-    free(then);
+    for (size_t i = 0; i < p->n; i++)
+        for (size_t q = p->first[i]; q < p->first[i + 1]; q++)
+            list[q] = (struct score_result){e->known[i] ? 0 : NAN, 0};
+    e->out->n_tokens = score_requests(s, p->requests, p->n_requests, &o, list, &rc);
+    free(list);
     return rc;
 }
 
 static int run_windows(struct evaluation *e, struct session *s, const struct batch_hooks *h)
 {
     const struct prepared *p = e->p;
-    double *then = xmalloc(p->n * sizeof(*then));
+    double *list = xmalloc((p->n + 1) * sizeof(*list));
     int rc;
 
-    e->out->n_tokens = evaluation_missing(e) * p->window;
-    memcpy(then, e->out->nll, p->n * sizeof(*then));
-    rc = perplexity_windows(s, p->ids.v, p->n, p->window, then, h);
-    free(then);
+    e->out->n_tokens = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        list[i] = e->known[i] ? 0 : NAN;
+        e->out->n_tokens += e->known[i] ? 0 : p->window;
+    }
+    rc = perplexity_windows(s, p->ids.v, p->n, p->window, list, h);
+    free(list);
     return rc;
 }
 

@@ -59,7 +59,8 @@ struct evaluation {
      * has the task for itself, with those counted that were there; NULL: nothing. */
     void (*told)(const struct scored *b, void *arg);
     void *arg;
-    size_t *missing; /* per document or window: requests not yet scored */
+    size_t *missing;      /* per document or window: requests not yet scored */
+    unsigned char *known; /* per document or window: there at the beginning */
     struct act_count counts;
 };
 
