@@ -112,6 +112,10 @@ test: build/duo $(TESTS)
 	@scripts/check-layers
 	@DUO=$B/duo scripts/run-tests $(TESTS) $(SHTESTS)
 
+# What is another with MPI=1.
+test-mpi: build/duo $B/tests/test_procs
+	@DUO=$B/duo scripts/run-tests $B/tests/test_procs tests/test_mpi.sh
+
 # Needs of the libraries OpenBLAS alone.
 KERNELS := $(patsubst %,$O/%.o,$(wildcard tests/check_*.c harness/backend/*.c harness/backend/cpu/*.c) \
              harness/base/error.c harness/base/buf.c harness/base/rng.c harness/base/progress.c $(CUSRC)) $(PROCS)
@@ -163,5 +167,5 @@ clean:
 
 .SECONDARY:
 $O/tests/%.d: ;
-.PHONY: all test check-kernels demo regress bench fuzz fuzz-check clean FORCE
+.PHONY: all test test-mpi check-kernels demo regress bench fuzz fuzz-check clean FORCE
 -include $(OBJ:.o=.d) $(wildcard $O/tests/*.d $O/tests/fuzz/*.d) $O/harness/cmd/main.c.d
