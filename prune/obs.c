@@ -106,11 +106,14 @@ static void correct(struct prune_job *job, struct problem *p, double alpha, doub
 
         coef[j] += (float)(alpha * (ap - b[j] + 2.0 * qd[j] / ud[j]));
     }
-    dev->ops->upload(dev, p->coef.data, coef, k * sizeof(*coef));
-    dev->ops->strict_upper(dev, q, (float)alpha);
-    p->d = device_tensor(dev, DTYPE_F32, k, k);
-    dev->ops->multiply(dev, p->d, q, p->u, 0);
-    dev->ops->strict_upper(dev, p->d, 1);
+    if (job->options->correct != CORRECT_UPDATE)
+        dev->ops->upload(dev, p->coef.data, coef, k * sizeof(*coef));
+    if (job->options->correct != CORRECT_SCORE) {
+        dev->ops->strict_upper(dev, q, (float)alpha);
+        p->d = device_tensor(dev, DTYPE_F32, k, k);
+        dev->ops->multiply(dev, p->d, q, p->u, 0);
+        dev->ops->strict_upper(dev, p->d, 1);
+    }
     device_tensor_free(dev, &c);
     device_tensor_free(dev, &q);
     device_tensor_free(dev, &row);

@@ -269,9 +269,12 @@ static UNUSED struct slow_problem slow_open(const struct prune_case *c,
         for (size_t j = i + 1; j < k; j++) {
             b += q[i * k + j] * q[i * k + j];
             for (size_t l = i + 1; l <= j; l++) /* D = alpha triu(Q, 1) U */
-                p.d[i * k + j] += alpha * q[i * k + l] * p.u[l * k + j];
+                p.d[i * k + j] +=
+                    o->correct == CORRECT_SCORE ? 0 : alpha * q[i * k + l] * p.u[l * k + j];
         }
-        p.coef[i] = 1 / (upp * upp) + alpha * (a[i] - b + 2 * q[i * k + i] / upp);
+        p.coef[i] = 1 / (upp * upp);
+        if (o->correct != CORRECT_UPDATE)
+            p.coef[i] += alpha * (a[i] - b + 2 * q[i * k + i] / upp);
     }
     free(h);
     free(a);

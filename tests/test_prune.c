@@ -239,6 +239,8 @@ static void check_all_walks(size_t n, size_t k, size_t dead)
                                   .block = blocks[i % 4]};
 
         check_solve(&c, &pruner_duogpt, &o);
+        o.correct = i % 2 ? CORRECT_SCORE : CORRECT_UPDATE;
+        check_solve(&c, &pruner_duogpt, &o);
         if (o.alpha == 0)
             check_solve(&c, &pruner_sparsegpt, &o);
     }

@@ -8,6 +8,7 @@
 #include "harness/base/error.h"
 #include "harness/base/file.h"
 #include "harness/cmd/cmd.h"
+#include "harness/cmd/report_table.h"
 #include "harness/measure/output.h"
 #include "harness/measure/record_read.h"
 #include "harness/report/page.h"
@@ -15,6 +16,8 @@
 struct options {
     const struct doc_form *form;
     const char *out, *title;
+    const char *table, *paper; /* a table of scripts/tables; the published numbers */
+    int missing;               /* only the commands for what the table lacks */
     char **files;
     int n_files;
 };
@@ -28,7 +31,11 @@ static void help(void)
         "  -o, --format NAME   md (default), csv, latex (booktabs), html: one page, without "
         "network\n"
         "      --out FILE      write there, not to stdout\n"
-        "      --title TEXT    of the page\n\n"
+        "      --title TEXT    of the page\n"
+        "      --table NAME    a table of scripts/tables, beside published numbers, and what is\n"
+        "                      missing; without FILE everything is\n"
+        "      --missing       only the commands that measure that, one a line\n"
+        "      --paper FILE    published numbers; default: results/paper.jsonl\n\n"
         "example:\n"
         "  duo bench -t all --method duogpt,2ssp --sparsity 0.25,0.5 --calib self:16x256 \\\n"
         "            --baseline -o jsonl --out run.jsonl\n"
@@ -38,11 +45,11 @@ static void help(void)
 /* 0; 1 when help was asked for; -1 after error(). */
 static int parse(struct options *o, int argc, char **argv)
 {
-    static const struct option known[] = {{"format", required_argument, NULL, 'o'},
-                                          {"out", required_argument, NULL, 'O'},
-                                          {"title", required_argument, NULL, 't'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
+    static const struct option known[] = {
+        {"format", required_argument, NULL, 'o'}, {"out", required_argument, NULL, 'O'},
+        {"title", required_argument, NULL, 't'},  {"table", required_argument, NULL, 'T'},
+        {"paper", required_argument, NULL, 'p'},  {"missing", no_argument, NULL, 'm'},
+        {"help", no_argument, NULL, 'h'},         {0}};
     int c;
 
     *o = (struct options){.form = &doc_md, .title = "duo report"};
@@ -60,6 +67,15 @@ static int parse(struct options *o, int argc, char **argv)
         case 't':
             o->title = optarg;
             break;
+        case 'T':
+            o->table = optarg;
+            break;
+        case 'p':
+            o->paper = optarg;
+            break;
+        case 'm':
+            o->missing = 1;
+            break;
         case 'h':
             return 1;
         case ':':
@@ -70,7 +86,9 @@ static int parse(struct options *o, int argc, char **argv)
     }
     o->files = argv + optind;
     o->n_files = argc - optind;
-    if (!o->n_files)
+    if (!o->table && (o->missing || o->paper))
+        return error("--missing and --paper go with --table NAME");
+    if (!o->n_files && !o->table)
         return error("report needs a file of records (-o jsonl)");
     return 0;
 }
@@ -94,21 +112,25 @@ static int report(const struct options *o)
 
     for (int i = 0; i < o->n_files && rc == 0; i++)
         rc = record_list_read(&l, o->files[i]);
-    if (rc == 0 && l.n == 0)
+    if (rc == 0 && l.n == 0 && !o->table)
         rc = error("%s%s: no records", o->files[0], o->n_files > 1 ? " and the others" : "");
     records = xcalloc(l.n, sizeof(*records));
     for (size_t i = 0; i < l.n; i++)
         records[i] = &l.items[i].rec;
-    if (rc == 0) {
+    if (rc == 0 && o->missing) {
+        rc = report_table_missing(o->table, &l, &text);
+    } else if (rc == 0 && o->table) {
+        rc = report_table(o->table, &l, o->paper, &doc);
+    } else if (rc == 0) {
         if (o->form == &doc_html)
             rc = page_add(records, l.n, &doc);
         else
             output_doc(records, l.n, &doc);
     }
-    if (rc == 0) {
+    if (rc == 0 && !o->missing)
         o->form->render(&doc, o->title, &text);
+    if (rc == 0)
         rc = write_text(&text, o->out);
-    }
     free(records);
     doc_release(&doc);
     buf_release(&text);

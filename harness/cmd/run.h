@@ -40,7 +40,7 @@ struct run {
     int keep_dense;      /* asked for before run_open(): `dense`, if there is memory */
     double weight_zeros; /* of the last cell, measured */
     double prune_seconds, prune_nbytes; /* of the weights in memory; NaN: not pruned, not known */
-    struct model dense;  /* --divergence: a second model, never pruned, and its session */
+    struct model dense; /* --divergence: a second model, never pruned, and its session */
     struct session dense_session;
     struct layer_probe probe; /* --per-layer: the dense model's layers */
     struct records records;
@@ -86,6 +86,10 @@ int run_same_weights(const struct cell *a, const struct cell *b);
 
 /* What the options and the cell say to the pruner. */
 struct prune_options run_prune_options(const struct run *r, const struct cell *c);
+
+/* The fields of the group RECIPE; of `r` the options alone are used, and the hashes of what is
+ * open. */
+void run_recipe(const struct run *r, const struct cell *c, struct record *out);
 
 /* The fields of the groups MODEL, RECIPE and PLACE of a cell's records. */
 void run_identity(const struct run *r, const struct cell *c, struct record *out);

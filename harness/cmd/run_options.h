@@ -55,6 +55,7 @@ struct run_options {
     const char *act_ratios, *save_act_ratios; /* files of shares, or NULL */
     double refit_beta;
     size_t refit_steps;
+    enum correct_part correct;
     double alpha, damp; /* NaN: the method's default */
     int order;          /* 1 act, 0 natural, -1 the method's default */
     int lazy_exact;

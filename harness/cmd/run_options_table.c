@@ -195,6 +195,16 @@ static int set_alpha(struct run_options *o, const char *s)
     return parse_number("--alpha", s, 0, 100, &o->alpha);
 }
 
+static int set_correct(struct run_options *o, const char *s)
+{
+    static const char *const known[] = {
+        [CORRECT_ALL] = "all", [CORRECT_SCORE] = "score", [CORRECT_UPDATE] = "update"};
+    int i = 0, rc = parse_word("--correct", s, known, 3, &i);
+
+    o->correct = (enum correct_part)i;
+    return rc;
+}
+
 static int set_refit_beta(struct run_options *o, const char *s)
 {
     return parse_number("--refit-beta", s, 0, 1, &o->refit_beta);
@@ -495,6 +505,8 @@ const struct run_option run_option_table[] = {
      EVERY},
     {0, "alpha", "X", "weight of the residual's correction; default 0.125", set_alpha, TAKES_ALPHA,
      EVERY},
+    {0, "correct", "PART", "what the residual corrects: all (default), score or update",
+     set_correct, TAKES_ALPHA, EVERY},
     {0, "refit-beta", "X", "duogpt+: share of the residual that kept weights make up; default 0",
      set_refit_beta, TAKES_REFIT, EVERY},
     {0, "refit-steps", "N", "duogpt+: steps of conjugate gradients; default 20", set_refit_steps,

@@ -20,6 +20,7 @@ struct prune_options run_prune_options(const struct run *r, const struct cell *c
         .act_sparsity = c->act_sparsity,
         .act_ratios = c->act_sparsity > 0 ? r->act_ratios : NULL,
         .alpha = isnan(o->alpha) ? c->method->alpha : o->alpha,
+        .correct = o->correct,
         .refit_beta = o->refit_beta,
         .refit_steps = o->refit_steps,
         .damp = o->damp,
@@ -50,7 +51,7 @@ static void act_fields(const struct run *r, const struct cell *c, struct record 
         record_set(&out->act_part, "last-half");
 }
 
-static void recipe_fields(const struct run *r, const struct cell *c, struct record *out)
+void run_recipe(const struct run *r, const struct cell *c, struct record *out)
 {
     const struct run_options *o = &r->o;
     struct prune_options p = run_prune_options(r, c);
@@ -65,8 +66,11 @@ static void recipe_fields(const struct run *r, const struct cell *c, struct reco
         snprintf(nm, sizeof(nm), "%zu:%zu", o->nm_n, o->nm_m);
         record_set(&out->nm, nm);
     }
-    if (takes & TAKES_ALPHA)
+    if (takes & TAKES_ALPHA) {
         out->alpha = p.alpha;
+        if (p.correct != CORRECT_ALL)
+            record_set(&out->correct, p.correct == CORRECT_SCORE ? "score" : "update");
+    }
     if (takes & TAKES_REFIT) {
         out->refit_beta = p.refit_beta;
         out->refit_steps = (double)p.refit_steps;
@@ -103,7 +107,7 @@ void run_identity(const struct run *r, const struct cell *c, struct record *out)
     record_set(&out->tokenizer_sha256, r->tokenizer ? tokenizer_sha256(r->tokenizer) : NULL);
     out->n_params = (double)config_n_params(&r->model.source);
     out->n_linear_params = (double)config_n_linear_params(&r->model.source);
-    recipe_fields(r, c, out);
+    run_recipe(r, c, out);
     record_set(&out->protocol, o->protocol->name);
     record_set(&out->backend, r->dev->ops->name);
     record_set(&out->device, r->dev->ops->describe(r->dev));

@@ -24,6 +24,9 @@ struct layer_stats {
     struct tensor residual;    /* 1 x k */
 };
 
+/* What the residual corrects (alpha): for telling its two parts apart. */
+enum correct_part { CORRECT_ALL, CORRECT_SCORE, CORRECT_UPDATE };
+
 /* The recipe, METHOD section 4. NaN and 0 where an option does not apply to the method. */
 struct prune_options {
     double sparsity;   /* share of zeros per matrix; structured: of the decoder's linear parameters,
@@ -32,10 +35,11 @@ struct prune_options {
     double act_sparsity;      /* run-time top-k, known to methods that calibrate on sparse inputs */
     const double *act_ratios; /* or its shares per layer and group, n_layers x N_GROUPS; NULL */
     double alpha, damp;
-    double refit_beta;  /* share of the residual that kept weights make up for */
-    size_t refit_steps; /* of conjugate gradients */
-    int order_act;      /* columns by diag(H), descending; else as they are */
-    int lazy_exact;     /* V = values before pruning; else after */
+    enum correct_part correct; /* the choice of weights, or the update of those kept; or both */
+    double refit_beta;         /* share of the residual that kept weights make up for */
+    size_t refit_steps;        /* of conjugate gradients */
+    int order_act;             /* columns by diag(H), descending; else as they are */
+    int lazy_exact;            /* V = values before pruning; else after */
     size_t block;
 };
 

@@ -45,6 +45,7 @@ const struct record_field record_fields[] = {
     FIELD(STRING, RECIPE, act_part),
     FIELD(STRING, RECIPE, nm),
     FIELD(NUMBER, RECIPE, alpha),
+    FIELD(STRING, RECIPE, correct),
     FIELD(NUMBER, RECIPE, refit_beta),
     FIELD(COUNT, RECIPE, refit_steps),
     FIELD(STRING, RECIPE, order),

@@ -37,6 +37,7 @@ struct record {
     char *act_part;          /* last-half; NULL: all tokens */
     char *nm;                /* "2:4" */
     double alpha;
+    char *correct;                  /* score, update; NULL: both, or no alpha */
     double refit_beta, refit_steps; /* duogpt+ */
     char *order;                    /* act, natural */
     char *lazy;                     /* exact, reference */
@@ -71,7 +72,7 @@ struct record {
     double gained, lost, p_value;       /* accuracies: documents, McNemar's exact test */
     double log_ratio, log_ratio_stderr; /* perplexity: log(value / dense value); paired */
 
-    double seconds; /* of the task, the model's loading and pruning not counted */
+    double seconds;       /* of the task, the model's loading and pruning not counted */
     double prune_seconds; /* of pruning, calibration passes included */
     double prune_nbytes;  /* most of the device's memory meanwhile, the model itself included */
     char **warnings;
