@@ -91,8 +91,8 @@ static void product_case(enum dtype t, enum packed_kind kind, const struct packe
     for (size_t i = 0; i < n_out; i++)
         want[i] = 2 * want[i] - base[i]; /* size: of one of the two */
     e = error_of(got, want, size, n_out);
-    EXPECT(e <= TOLERANCE, "gemv += %s %s %zu x %zu, zeros %d, %d: %g", dtype_name(t), kind_name[kind],
-           n_out, n_in, wp, xp, e);
+    EXPECT(e <= TOLERANCE, "gemv += %s %s %zu x %zu, zeros %d, %d: %g", dtype_name(t),
+           kind_name[kind], n_out, n_in, wp, xp, e);
     free(got);
     free(x);
     free(base);
@@ -210,6 +210,85 @@ static void test_products_in_a_row(void)
     }
 }
 
+/* ---- inputs made inside the product: as by operations of their own, to the channel. Values are
+ * small multiples of 1/8, so that a sum of squares is the same in any order; magnitudes are often
+ * equal. */
+
+static float *eighths(size_t n)
+{
+    float *x = xmalloc((n + 1) * sizeof(*x));
+
+    for (size_t i = 0; i < n; i++)
+        x[i] = ((float)pcg32_below(&rng, 33) - 16) / 8;
+    return x;
+}
+
+static void input_case(enum dtype t, enum packed_kind kind, enum decode_input_kind how,
+                       size_t n_out, size_t n_in, const struct act_rule *rule)
+{
+    float *w = random_floats(&rng, n_out * n_in, 1), *x = eighths(2 * n_in), *row, *got;
+    float *gains = random_floats(&rng, n_in, 1);
+    struct tensor a, in, out = poison(dev, DTYPE_F32, 1, n_out),
+                         g = put(dev, DTYPE_F32, 1, n_in, gains);
+    double *want = xmalloc(2 * (n_out + 1) * sizeof(*want)), *size = want + n_out + 1, e;
+    struct act_rule one = *rule, two = *rule;
+    struct decode_input input = {.kind = how, .weight = g, .eps = 1e-5f, .rule = &one};
+    struct packed p;
+
+    zero_some(w, n_out, n_in, HALF);
+    round_to(w, n_out * n_in, t);
+    a = put(dev, t, n_out, n_in, w);
+    dev->ops->decode->pack(dev, &p, a, kind);
+    in = how == INPUT_ROW ? put(dev, t, 1, n_in, x)
+                          : put(dev, DTYPE_F32, 1, (how == INPUT_GATE ? 2 : 1) * n_in, x);
+    input.x = in;
+    input.row = poison(dev, t, 1, n_in);
+    one.n_zero = counter();
+    two.n_zero = counter();
+    dev->ops->decode->gemv_of(dev, out, &input, &p, 0);
+    input.rule = &two;
+    row = get(dev, decode_input_row(dev, &input));
+    got = get(dev, out);
+    product(want, size, w, row, NULL, n_out, n_in);
+    e = error_of(got, want, size, n_out);
+    EXPECT(e <= TOLERANCE, "input %d of %s %s %zu x %zu, rule %d: %g", how, dtype_name(t),
+           kind_name[kind], n_out, n_in, rule->kind, e);
+    if (rule->kind != ACT_DENSE) {
+        uint64_t zeros = counted(one.n_zero), expected = counted(two.n_zero);
+
+        EXPECT(zeros == expected, "input %d, %zu: %llu zeros, want %llu", how, n_in,
+               (unsigned long long)zeros, (unsigned long long)expected);
+    }
+    free(w);
+    free(x);
+    free(row);
+    free(got);
+    free(gains);
+    free(want);
+    dev->ops->decode->packed_free(dev, &p);
+    device_tensor_free(dev, &a);
+    device_tensor_free(dev, &in);
+    device_tensor_free(dev, &input.row);
+    device_tensor_free(dev, &out);
+    device_tensor_free(dev, &g);
+}
+
+static void test_inputs(void)
+{
+    static const size_t n_ins[] = {7, 64, 1000, 4096, 5120, 8200, 11008, 17000};
+    static const struct act_rule rules[] = {{.kind = ACT_DENSE},
+                                            {.kind = ACT_TOPK, .sparsity = 0.5},
+                                            {.kind = ACT_TOPK, .sparsity = 0.65},
+                                            {.kind = ACT_THRESHOLD, .threshold = 0.4f}};
+
+    FOR_DTYPES(t)
+    for (size_t i = 0; i < (quick ? 4 : 8); i++)
+        for (enum packed_kind k = PACKED_ROWS; k <= PACKED_NONZEROS; k++)
+            for (enum decode_input_kind how = INPUT_ROW; how <= INPUT_GATE; how++)
+                for (size_t r = 0; r < 4; r++)
+                    input_case(t, k, how, i % 2 ? 30 : 1100, n_ins[i], &rules[r]);
+}
+
 int check_decode(void)
 {
     int failed = 0;
@@ -218,5 +297,6 @@ int check_decode(void)
         return 0;
     RUN_AND_COUNT(test_packed_products, failed);
     RUN_AND_COUNT(test_products_in_a_row, failed);
+    RUN_AND_COUNT(test_inputs, failed);
     return failed;
 }

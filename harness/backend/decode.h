@@ -33,10 +33,30 @@ struct packed {
     enum dtype dtype;
     size_t n_out, n_in;
     size_t n_nonzero;
-    size_t nbytes; /* of data and index: what gemv reads when no input is zero */
+    size_t nbytes;      /* of data and index: what gemv reads when no input is zero */
     void *data, *index; /* on the device, in the backend's own layout */
     size_t layout;      /* what the backend has to remember of it */
 };
+
+/* What a product of a decode step reads: a row, made from what the step before left. A backend may
+ * make it inside the product, where it would take a launch of its own. */
+enum decode_input_kind {
+    INPUT_ROW,  /* rule(x);                  x: 1 x n_in of the weight's type, may be overwritten */
+    INPUT_NORM, /* rule(rmsnorm(x, weight)); x: 1 x n_in, f32, as the operation below */
+    INPUT_GATE, /* rule(silu(gate) * up);    x: 1 x 2 n_in, f32, [gate | up], as the one below */
+};
+
+struct decode_input {
+    enum decode_input_kind kind;
+    struct tensor x;
+    struct tensor weight;        /* INPUT_NORM: 1 x n_in, f32 */
+    float eps;                   /* INPUT_NORM */
+    const struct act_rule *rule; /* or NULL */
+    struct tensor row;           /* 1 x n_in of the weight's type: scratch; INPUT_ROW: unused */
+};
+
+/* The row itself, by operations of its own; in in->row, or for INPUT_ROW in in->x. */
+struct tensor decode_input_row(struct device *dev, const struct decode_input *in);
 
 /* What moves from token to token, in device memory. */
 struct decode_cursor {
@@ -57,17 +77,21 @@ struct decode_ops {
     void (*gemv)(struct device *dev, struct tensor out, struct tensor x, const struct packed *w,
                  int accumulate);
 
+    /* out = W x, or out += W x if accumulate, for what `in` makes of x. */
+    void (*gemv_of)(struct device *dev, struct tensor out, const struct decode_input *in,
+                    const struct packed *w, int accumulate);
+
     /* As backend.h's rmsnorm, of one row: the sum of squares in another order, perhaps. */
     void (*rmsnorm)(struct device *dev, struct tensor out, struct tensor x, struct tensor weight,
                     float eps, const struct act_rule *rule);
 
     /* One token's attention at position *position: rounds qkv (1 x (nh + 2 nkv) d, f32) to out's
      * type, turns q and k by cos_sin (backend.h), stores k and v, and writes
-     * out (1 x nh d) = rule(softmax(q k^T / sqrt(d)) v) over positions 0 .. *position.
+     * out (1 x nh d) = softmax(q k^T / sqrt(d)) v over positions 0 .. *position.
      * Page p of kv holds positions p * KV_PAGE and on; max_positions of them are there. */
     void (*attention)(struct device *dev, struct tensor out, struct tensor qkv, struct kv_layer kv,
                       struct attention_shape shape, struct tensor cos_sin, const int32_t *position,
-                      size_t max_positions, const struct act_rule *rule);
+                      size_t max_positions);
 
     /* out (1 x m) = rule(silu(gate) * up), gate_up: 1 x 2m, f32, rounded to out's type first. */
     void (*silu_mul)(struct device *dev, struct tensor out, struct tensor gate_up,

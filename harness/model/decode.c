@@ -141,16 +141,28 @@ void decoder_close(struct decoder *d)
 
 /* ---- one token */
 
-static void product(struct decoder *d, struct tensor out, struct tensor x, const struct packed *w,
-                    int accumulate)
+static void product(struct decoder *d, struct tensor out, const struct decode_input *in,
+                    const struct packed *w, int accumulate)
 {
     struct device *dev = d->m->dev;
     struct tensor rows = {w->data, w->dtype, w->n_out, w->n_in}; /* of PACKED_ROWS */
 
     if (d->o.library)
-        dev->ops->linear(dev, out, x, rows, accumulate);
+        dev->ops->linear(dev, out, decode_input_row(dev, in), rows, accumulate);
     else
-        dev->ops->decode->gemv(dev, out, x, w, accumulate);
+        dev->ops->decode->gemv_of(dev, out, in, w, accumulate);
+}
+
+/* norm(x) as an input. */
+static struct decode_input normed(const struct decoder *d, struct tensor x, struct tensor weight,
+                                  const struct act_rule *rule)
+{
+    return (struct decode_input){.kind = INPUT_NORM,
+                                 .x = x,
+                                 .weight = weight,
+                                 .eps = d->m->config.eps,
+                                 .rule = rule,
+                                 .row = d->in};
 }
 
 /* The first n columns of a row: a layer may be smaller than the model's largest. */
@@ -168,29 +180,19 @@ static struct tensor own_columns(const struct decoder *d, struct tensor row)
     return row;
 }
 
-/* Everybody's columns of a row, and then the rule, which where the model is whole was applied. */
-static void gather(struct decoder *d, struct tensor row, const struct act_rule *rule)
+/* Everybody's columns of a row. */
+static void gather(struct decoder *d, struct tensor row)
 {
-    struct device *dev = d->m->dev;
     struct comm *c = d->m->comm;
     struct tensor part = own_columns(d, row);
 
-    if (!c)
-        return;
-    c->all_gather(c, row.data, part.data, tensor_nbytes(part));
-    if (rule && rule->kind != ACT_DENSE)
-        dev->ops->sparsify(dev, row, row, rule);
-}
-
-/* The rule of an operation whose output is gathered before. */
-static const struct act_rule *rule_here(const struct decoder *d, const struct act_rule *rule)
-{
-    return d->m->comm ? NULL : rule;
+    if (c)
+        c->all_gather(c, row.data, part.data, tensor_nbytes(part));
 }
 
 /* x += w in, in the basis that this puts the residual stream into, plus a bias; w NULL: the bias
  * alone. Of d->in nothing is left. */
-static void add_to_stream(struct decoder *d, struct tensor in, const struct packed *w,
+static void add_to_stream(struct decoder *d, const struct decode_input *in, const struct packed *w,
                           struct tensor basis, struct tensor bias)
 {
     struct device *dev = d->m->dev;
@@ -215,49 +217,55 @@ static void attention_step(struct decoder *d, size_t i)
     const struct layer *l = &m->layers[i];
     const struct packed *w = d->layers[i].w;
     struct tensor qkv = columns_of(d->qkv, l->qkv.rows), attn = columns_of(d->attn, l->o.cols);
+    struct decode_input in = {.kind = INPUT_ROW, .x = attn, .rule = &l->rules[GROUP_O]};
 
     if (layer_has_attention(l)) {
-        ops->rmsnorm(dev, d->in, d->x, l->norm1, m->config.eps, &l->rules[GROUP_QKV]);
-        product(d, qkv, d->in, &w[GROUP_QKV], 0);
+        struct decode_input norm = normed(d, d->x, l->norm1, &l->rules[GROUP_QKV]);
+
+        product(d, qkv, &norm, &w[GROUP_QKV], 0);
         ops->attention(dev, own_columns(d, attn), qkv, d->session.kv[i], l->shape, m->cos_sin,
-                       &d->cursor->position, d->o.max_positions, rule_here(d, &l->rules[GROUP_O]));
-        gather(d, attn, &l->rules[GROUP_O]);
+                       &d->cursor->position, d->o.max_positions);
+        gather(d, attn);
     }
-    add_to_stream(d, attn, layer_has_attention(l) ? &w[GROUP_O] : NULL, l->attention_basis,
+    add_to_stream(d, &in, layer_has_attention(l) ? &w[GROUP_O] : NULL, l->attention_basis,
                   l->o_bias);
 }
 
 static void mlp_step(struct decoder *d, size_t i)
 {
-    const struct model *m = d->m;
-    struct device *dev = m->dev;
-    const struct layer *l = &m->layers[i];
+    struct device *dev = d->m->dev;
+    const struct layer *l = &d->m->layers[i];
     const struct packed *w = d->layers[i].w;
     struct tensor gate_up = columns_of(d->gate_up, l->gate_up.rows);
-    struct tensor act = columns_of(d->act, l->down.cols);
+    struct decode_input gate = {.kind = INPUT_GATE,
+                                .x = gate_up,
+                                .rule = &l->rules[GROUP_DOWN],
+                                .row = columns_of(d->act, l->down.cols)};
 
     if (layer_has_mlp(l)) {
-        dev->ops->decode->rmsnorm(dev, d->in, d->x, l->norm2, m->config.eps,
-                                  &l->rules[GROUP_GATE_UP]);
-        product(d, gate_up, d->in, &w[GROUP_GATE_UP], 0);
-        dev->ops->decode->silu_mul(dev, own_columns(d, act), gate_up,
-                                   rule_here(d, &l->rules[GROUP_DOWN]));
-        gather(d, act, &l->rules[GROUP_DOWN]);
+        struct decode_input norm = normed(d, d->x, l->norm2, &l->rules[GROUP_GATE_UP]);
+
+        product(d, gate_up, &norm, &w[GROUP_GATE_UP], 0);
+        if (d->m->comm) {
+            dev->ops->decode->silu_mul(dev, own_columns(d, gate.row), gate_up, NULL);
+            gather(d, gate.row);
+            gate.kind = INPUT_ROW;
+            gate.x = gate.row;
+        }
     }
-    add_to_stream(d, act, layer_has_mlp(l) ? &w[GROUP_DOWN] : NULL, l->mlp_basis, l->down_bias);
+    add_to_stream(d, &gate, layer_has_mlp(l) ? &w[GROUP_DOWN] : NULL, l->mlp_basis, l->down_bias);
 }
 
 /* logits = head norm(x) */
 static void logits_of(struct decoder *d, struct tensor x)
 {
-    struct device *dev = d->m->dev;
+    struct decode_input norm = normed(d, x, d->m->norm, NULL);
 
-    dev->ops->decode->rmsnorm(dev, d->in, x, d->m->norm, d->m->config.eps, NULL);
     if (splits_head(d->m)) {
-        product(d, own_columns(d, d->logits), d->in, &d->head, 0);
-        gather(d, d->logits, NULL);
+        product(d, own_columns(d, d->logits), &norm, &d->head, 0);
+        gather(d, d->logits);
     } else {
-        product(d, d->logits, d->in, &d->head, 0);
+        product(d, d->logits, &norm, &d->head, 0);
     }
 }
 

@@ -11,8 +11,7 @@
 /* A batch of one segment of one row, whose pages lie in order: the bits are those of prefill. */
 static void decode_attention(struct device *dev, struct tensor out, struct tensor qkv,
                              struct kv_layer kv, struct attention_shape shape,
-                             struct tensor cos_sin, const int32_t *position, size_t max_positions,
-                             const struct act_rule *rule)
+                             struct tensor cos_sin, const int32_t *position, size_t max_positions)
 {
     const int32_t seg_row[] = {0, 1}, zero = 0;
     size_t n_pages = (size_t)*position / KV_PAGE + 1;
@@ -35,8 +34,14 @@ static void decode_attention(struct device *dev, struct tensor out, struct tenso
     for (size_t i = 0; i < n_pages; i++)
         pages[i] = (int32_t)i;
     cpu_kv_write(dev, kv, qkv, shape, cos_sin, &b);
-    cpu_attention(dev, out, qkv, kv, shape, cos_sin, &b, rule);
+    cpu_attention(dev, out, qkv, kv, shape, cos_sin, &b, NULL);
     free(pages);
+}
+
+static void gemv_of(struct device *dev, struct tensor out, const struct decode_input *in,
+                    const struct packed *w, int accumulate)
+{
+    cpu_gemv(dev, out, decode_input_row(dev, in), w, accumulate);
 }
 
 static int32_t arg_max(const float *x, size_t n)
@@ -110,6 +115,7 @@ const struct decode_ops cpu_decode = {
     .unpack = cpu_unpack,
     .packed_free = cpu_packed_free,
     .gemv = cpu_gemv,
+    .gemv_of = gemv_of,
     .attention = decode_attention,
     .silu_mul = cpu_silu_mul,
     .sample = cpu_sample,

@@ -6,6 +6,7 @@ const struct decode_ops decode_cuda = {
     .unpack = cuda_unpack,
     .packed_free = cuda_packed_free,
     .gemv = cuda_gemv,
+    .gemv_of = cuda_gemv_of,
     .rmsnorm = cuda_decode_rmsnorm,
     .attention = cuda_decode_attention,
     .silu_mul = cuda_decode_silu_mul,

@@ -15,13 +15,14 @@ void cuda_pack(struct device *, struct packed *, struct tensor, enum packed_kind
 void cuda_unpack(struct device *, struct tensor, const struct packed *);
 void cuda_packed_free(struct device *, struct packed *);
 void cuda_gemv(struct device *, struct tensor, struct tensor, const struct packed *, int);
+void cuda_gemv_of(struct device *, struct tensor, const struct decode_input *,
+                  const struct packed *, int);
 
 /* decode_rows.cu, decode_attention.cu, decode_sample.cu, record.cu: */
 void cuda_decode_rmsnorm(struct device *, struct tensor, struct tensor, struct tensor, float,
                          const struct act_rule *);
 void cuda_decode_attention(struct device *, struct tensor, struct tensor, struct kv_layer,
-                           struct attention_shape, struct tensor, const int32_t *, size_t,
-                           const struct act_rule *);
+                           struct attention_shape, struct tensor, const int32_t *, size_t);
 void cuda_decode_silu_mul(struct device *, struct tensor, struct tensor, const struct act_rule *);
 void cuda_decode_sample(struct device *, struct decode_cursor *, int32_t *, struct tensor, float);
 void cuda_decode_force(struct device *, struct decode_cursor *, const int32_t *, struct tensor,
@@ -32,9 +33,9 @@ void cuda_record_run(struct device *, struct recording *);
 void cuda_record_free(struct device *, struct recording *);
 
 /* At least nbytes, the same for all operations: what a launch leaves there is gone with the next
- * one. And a counter that is 0 between launches. Recordings may refer to both. */
+ * one. And n counters that are 0 between launches. Recordings may refer to both. */
 void *decode_scratch(struct device *, size_t nbytes);
-unsigned *decode_ticket(struct device *);
+unsigned *decode_tickets(struct device *, size_t n);
 
 #ifdef __CUDACC__
 

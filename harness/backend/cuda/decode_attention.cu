@@ -1,21 +1,27 @@
-/* One token's attention: rotation, storing of key and value, softmax and values, rule.
+/* One token's attention: rotation, storing of key and value, softmax and values.
  *
- * A block takes one key head with up to four of its query heads, and a part of the cache: as many
+ * A block takes one key head with up to two of its query heads, and a part of the cache: as many
  * parts as fill the card, each a run of pages, chosen by the position when the kernel runs. A warp
- * takes every eighth page of the part. 8, 16 or 32 lanes (d up to 64, 128, 256) hold one position's
- * key, eight dimensions each, so that a warp loads whole lines; a score is summed over these lanes,
- * while for the values every lane keeps its own eight dimensions of the output. Maximum and sum run
- * along as usual, per group of lanes, and are put together in a fixed order: lanes, warps, parts.
- * The new key and value come from shared memory; the block whose part they belong to stores them.
- * The last block to finish puts the parts together and applies the rule, which looks at all heads.
- * While waiting for q, k, v the cache is called into L2: what is stored there does not change. */
+ * takes every fourth page of the part; what is stored there does not change, so the first pages are
+ * on their way to shared memory before the wait for q, k, v, and a block is small enough to be
+ * there beside one of the product before. 8, 16 or 32 lanes (d up to 64, 128, 256) hold one
+ * position's key, eight dimensions each; a score is summed over these lanes, while for the values
+ * every lane keeps its own eight dimensions of the output. Maximum and sum run along as usual, per
+ * group of lanes, and are put together in a fixed order: lanes, warps, parts. The new key and value
+ * come from shared memory; the block whose part they belong to stores them. The last block of a key
+ * head to finish puts the parts together.
+ *
+ * What lost: 256 threads with pages straight into registers (205 of them, so that no block fits
+ * beside a product's), and one block that puts all heads together and applies the rule: 24 us
+ * without a rule and 32 with top-k after 512 tokens of LLaMA-2-7B's shape. */
 #include <math.h>
 
 #include "harness/backend/cuda/attention.cuh"
-#include "harness/backend/cuda/decode_rule.cuh"
+#include "harness/backend/cuda/bulk_copy.cuh"
+#include "harness/backend/cuda/decode.cuh"
 
-#define WARPS 8
-#define THREADS (32 * WARPS)
+#define MOST_WARPS 4
+#define MOST_DEPTH 2
 #define MOST_PARTS 32
 #define MASKED (-1e30f)
 
@@ -23,14 +29,14 @@ struct decode_attention_args {
     void *out, *k, *v;
     const float *qkv, *cos_sin; /* 1 x (n_heads + 2 n_kv) d, positions x d */
     const int32_t *position;
-    float *part_o;    /* n_heads x n_parts x d: numerators, as seen from the part's maximum */
-    float2 *part_ml;  /* n_heads x n_parts: maximum and sum */
-    unsigned *ticket; /* 0 between launches */
+    float *part_o;     /* n_heads x n_parts x d: numerators, as seen from the part's maximum */
+    float2 *part_ml;   /* n_heads x n_parts: maximum and sum */
+    unsigned *tickets; /* one for each run of parts; 0 between launches */
     int n_heads, n_kv, d;
     int n_parts, n_subs; /* blocks that share a key head's queries */
+    int depth;           /* pages in flight, a warp */
     bool tiled;          /* attention.cuh */
     float factor;        /* log2(e) / sqrt(d) */
-    struct row_rule rule;
 };
 
 /* A part's pages: [first, end), by the position. */
@@ -43,21 +49,6 @@ __device__ __forceinline__ struct run run_of(int position, int part, int n_parts
     int pages = position / KV_PAGE + 1, per = (pages + n_parts - 1) / n_parts;
 
     return {part * per, min(part * per + per, pages), (pages + per - 1) / per};
-}
-
-/* Calls the first lines of a run of pages into L2. */
-template <typename T>
-__device__ __forceinline__ void prefetch(const struct decode_attention_args &a, struct run r,
-                                         int kv_head)
-{
-    const int lines = (int)(KV_PAGE * a.d * sizeof(T) / 128), n = (r.end - r.first) * lines;
-
-    for (int i = (int)threadIdx.x; i < min(n, 2 * THREADS); i += THREADS) {
-        size_t at = ((size_t)(r.first + i / lines) * a.n_kv + kv_head) * KV_PAGE * a.d;
-
-        asm volatile("prefetch.global.L2 [%0];" ::"l"((const T *)a.k + at + i % lines * 64));
-        asm volatile("prefetch.global.L2 [%0];" ::"l"((const T *)a.v + at + i % lines * 64));
-    }
 }
 
 /* Element i of a head at x, rounded, and turned by the position's angles. */
@@ -95,32 +86,42 @@ __device__ __forceinline__ void merge(struct running *a, const struct running &b
         a->o[i] = a->o[i] * x + b.o[i] * y;
 }
 
-/* The page's positions up to `last` for the warp's queries. q: G x 8, times factor. */
+/* Eight dimensions from j on of row r of a page in shared memory; of the new row, r == at_new, and
+ * zeros behind it, where the page holds whatever was there. */
+template <typename T>
+__device__ __forceinline__ vec<T, 8> row_of(const T *page, const T *fresh, int r, int at_new, int j,
+                                            int d, bool tiled)
+{
+    vec<T, 8> x;
+
+    if (r < at_new)
+        return load8(page + place(r, j, d, tiled) - j, j, d, d % 8 == 0);
+    for (int i = 0; i < 8; i++)
+        x.v[i] = r == at_new ? fresh[j + i] : T(0.0f);
+    return x;
+}
+
+/* The page's positions up to `last`, which is the new one if it is in the page, for the warp's
+ * queries. q: G x 8, times factor. */
 template <typename T, int LANES, int G>
 __device__ __forceinline__ void attend_page(struct running (&run)[G], const float (&q)[G][8],
-                                            const T *k, const T *v, int d, int last, bool has_new,
-                                            const T *new_k, const T *new_v, bool tiled)
+                                            const T *k, const T *v, int d, int last, const T *new_k,
+                                            const T *new_v, bool tiled)
 {
     constexpr int STEPS = KV_PAGE * LANES / 32;
     const int lane = (int)threadIdx.x % 32, j = lane % LANES * 8, first = lane / LANES;
-    const bool whole = d % 8 == 0;
-    vec<T, 8> kk[STEPS], vv[STEPS];
     float s[G][STEPS];
 
 #pragma unroll
     for (int i = 0; i < STEPS; i++) {
         int r = i * (32 / LANES) + first;
+        vec<T, 8> key = row_of(k, new_k, r, last, j, d, tiled);
 
-        if (r < last || (r == last && !has_new)) {
-            kk[i] = load8(k + place(r, j, d, tiled) - j, j, d, whole);
-            vv[i] = load8(v + place(r, j, d, tiled) - j, j, d, whole);
-        } else {
-            bool is_new = r == last;
-
-            for (int x = 0; x < 8; x++) {
-                kk[i].v[x] = is_new ? new_k[j + x] : T(0.0f);
-                vv[i].v[x] = is_new ? new_v[j + x] : T(0.0f);
-            }
+#pragma unroll
+        for (int g = 0; g < G; g++) {
+            s[g][i] = 0;
+            for (int x = 0; x < 8; x++)
+                s[g][i] += q[g][x] * to_f32(key.v[x]);
         }
     }
 #pragma unroll
@@ -129,9 +130,6 @@ __device__ __forceinline__ void attend_page(struct running (&run)[G], const floa
 
 #pragma unroll
         for (int i = 0; i < STEPS; i++) {
-            s[g][i] = 0;
-            for (int x = 0; x < 8; x++)
-                s[g][i] += q[g][x] * to_f32(kk[i].v[x]);
             for (int o = LANES / 2; o; o >>= 1)
                 s[g][i] += __shfl_xor_sync(~0u, s[g][i], o);
             s[g][i] = i * (32 / LANES) + first <= last ? s[g][i] : -INFINITY;
@@ -142,181 +140,111 @@ __device__ __forceinline__ void attend_page(struct running (&run)[G], const floa
         run[g].sum *= scale;
         for (int x = 0; x < 8; x++)
             run[g].o[x] *= scale;
+    }
 #pragma unroll
-        for (int i = 0; i < STEPS; i++) {
-            float p = exp2f(s[g][i] - max);
+    for (int i = 0; i < STEPS; i++) {
+        vec<T, 8> value = row_of(v, new_v, i * (32 / LANES) + first, last, j, d, tiled);
+
+#pragma unroll
+        for (int g = 0; g < G; g++) {
+            float p = exp2f(s[g][i] - run[g].max);
 
             run[g].sum += p;
             for (int x = 0; x < 8; x++)
-                run[g].o[x] += p * to_f32(vv[i].v[x]);
+                run[g].o[x] += p * to_f32(value.v[x]);
         }
     }
 }
 
-/* Four elements from `at` on, all of one head, of each of FAR places: parts put together, running
- * as the softmax does. All loads of four parts are on their way at once. */
-#define FAR 4
-template <typename T>
-__device__ __forceinline__ void put_together(const struct decode_attention_args &a, int n_used,
-                                             int at, int n, T *y)
-{
-    float max[FAR], sum[FAR], o[FAR][4] = {};
-
-    for (int f = 0; f < FAR; f++) {
-        max[f] = MASKED;
-        sum[f] = 0;
-    }
-    for (int s = 0; s < n_used; s += 4) {
-        float2 ml[FAR][4];
-        float4 x[FAR][4];
-
-#pragma unroll
-        for (int f = 0; f < FAR; f++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                int e = at + f * 4 * THREADS;
-                size_t p = (size_t)(e / a.d) * a.n_parts + s + i;
-                bool there = e < n && s + i < n_used;
-
-                ml[f][i] = there ? __ldcg(&a.part_ml[p]) : make_float2(MASKED, 0);
-                x[f][i] = there ? __ldcg((const float4 *)&a.part_o[p * a.d + e % a.d])
-                                : make_float4(0, 0, 0, 0);
-            }
-#pragma unroll
-        for (int f = 0; f < FAR; f++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                float m = fmaxf(max[f], ml[f][i].x), was = exp2f(max[f] - m);
-                float is = exp2f(ml[f][i].x - m);
-
-                max[f] = m;
-                sum[f] = sum[f] * was + ml[f][i].y * is;
-                o[f][0] = o[f][0] * was + x[f][i].x * is;
-                o[f][1] = o[f][1] * was + x[f][i].y * is;
-                o[f][2] = o[f][2] * was + x[f][i].z * is;
-                o[f][3] = o[f][3] * was + x[f][i].w * is;
-            }
-    }
-    for (int f = 0; f < FAR; f++)
-        for (int i = 0; i < 4; i++)
-            if (at + f * 4 * THREADS < n)
-                y[at + f * 4 * THREADS + i] = from_f32<T>(o[f][i] / sum[f]);
-}
-
-/* The same for one element, where four may be of two heads. */
-template <typename T>
-__device__ __forceinline__ T put_one(const struct decode_attention_args &a, int n_used, int at)
-{
-    float max = MASKED, sum = 0, o = 0;
-
-    for (int s = 0; s < n_used; s++) {
-        size_t p = (size_t)(at / a.d) * a.n_parts + s;
-        float2 ml = __ldcg(&a.part_ml[p]);
-        float m = fmaxf(max, ml.x), was = exp2f(max - m), is = exp2f(ml.x - m);
-
-        max = m;
-        sum = sum * was + ml.y * is;
-        o = o * was + __ldcg(&a.part_o[p * a.d + at % a.d]) * is;
-    }
-    return from_f32<T>(o / sum);
-}
-
-/* out = rule(parts put together), by one block. y: shared memory of the whole row. */
-template <typename T>
-__device__ __forceinline__ void finish(const struct decode_attention_args &a, int n_used, T *y,
-                                       struct digits<T> *digits)
-{
-    const int n = a.n_heads * a.d;
-
-    if (a.d % 4 == 0)
-        for (int i = (int)threadIdx.x * 4; i < n; i += FAR * 4 * THREADS)
-            put_together(a, n_used, i, n, y);
-    else
-        for (int i = (int)threadIdx.x; i < n; i += THREADS)
-            y[i] = put_one<T>(a, n_used, i);
-    __syncthreads();
-    apply_row_rule<T>(
-        [&](auto f) {
-            for (int i = (int)threadIdx.x; i < n; i += THREADS)
-                f(y[i]);
-        },
-        a.rule, digits);
-    for (int i = (int)threadIdx.x; i < n; i += THREADS) /* each its own */
-        ((T *)a.out)[i] = y[i];
-}
-
-/* Shared memory of a block; behind it, the whole row of the output. */
-template <typename T, int D, int G> struct alignas(16) attend_shared {
-    struct digits<T> digits;
+/* Shared memory of a block; behind it the pages in flight, from a multiple of 128 on. */
+template <typename T, int D, int G> struct attend_shared {
+    unsigned long long bars[MOST_WARPS * MOST_DEPTH];
     float q[G][D];
     T k[D], v[D];
-    float max[WARPS][G], sum[WARPS][G], o[WARPS][G][D];
+    float max[MOST_WARPS][G], sum[MOST_WARPS][G], o[MOST_WARPS][G][D];
     bool last;
 };
 
-template <typename T, int LANES, int G>
-__global__ void __launch_bounds__(THREADS) decode_attend(const struct decode_attention_args a)
-{
-    constexpr int D = 8 * LANES;
-    extern __shared__ uint4 shared[];
-    struct attend_shared<T, D, G> &s = *(struct attend_shared<T, D, G> *)shared;
-    const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, d = a.d;
-    const int part = (int)blockIdx.x % a.n_parts, sub = (int)blockIdx.x / a.n_parts % a.n_subs;
-    const int kv_head = (int)blockIdx.x / a.n_parts / a.n_subs, group = a.n_heads / a.n_kv;
-    const int head = kv_head * group + sub * G, n_q = min(G, group - sub * G);
-    int pos = __ldcg(a.position), n_done; /* before the wait: perhaps an old one, for a hint */
-    struct run r = run_of(pos, part, a.n_parts);
-    struct running run[G];
-    const float *angles;
-    float q[G][8];
-    bool owner;
+/* A warp's way through its pages: p = first, first + n_warps, ... */
+struct walk {
+    int p, end, step;
+    unsigned slot, phases;
+};
 
-    s.digits.clear();
-    prefetch<T>(a, r, kv_head);
-    grid_wait();
-    grid_release();
-    pos = __ldcg(a.position);
-    r = run_of(pos, part, a.n_parts);
-    if (r.first >= r.end)
-        return;
-    owner = r.end * KV_PAGE > pos;
-    angles = a.cos_sin ? a.cos_sin + (size_t)pos * d : NULL;
-    for (int i = (int)threadIdx.x; i < G * D; i += THREADS) {
+/* Pages [p, end) in steps from memory to the warp's slots. */
+template <typename T> struct pages {
+    const T *k, *v;      /* of this key head */
+    size_t apart;        /* elements from a page to the next */
+    unsigned nbytes;     /* of one head's page of keys */
+    unsigned ring, bars; /* shared: slots of 2 nbytes, and a barrier for each */
+    const T *slots;
+    int depth;
+
+    __device__ __forceinline__ void issue(int p, unsigned slot) const
+    {
+        const unsigned to = ring + slot * 2 * nbytes;
+
+        copy_in(to, k + p * apart, nbytes, bars + 8 * slot);
+        copy_in(to + nbytes, v + p * apart, nbytes, bars + 8 * slot);
+    }
+
+    /* The first `depth` pages; one lane's work. */
+    __device__ __forceinline__ void begin(const struct walk &w, unsigned lane) const
+    {
+        for (int i = 0; i < depth; i++)
+            if (lane == 0 && w.p + i * w.step < w.end)
+                issue(w.p + i * w.step, (unsigned)i);
+    }
+
+    /* Until what begin() issued is there. */
+    __device__ __forceinline__ void drain(struct walk *w) const
+    {
+        for (int i = 0; i < depth; i++)
+            if (w->p + i * w->step < w->end) {
+                barrier_wait(bars + 8 * i, w->phases >> i & 1);
+                w->phases ^= 1u << i;
+            }
+    }
+};
+
+/* q of the block's queries, turned, times factor, and its key and value, which the owner of the
+ * position stores; to shared memory. */
+template <typename T, int D, int G>
+__device__ __forceinline__ void take_qkv(const struct decode_attention_args &a,
+                                         struct attend_shared<T, D, G> &s, int pos, int head,
+                                         int n_q, int kv_head, bool owner, bool stores)
+{
+    const int d = a.d;
+    const float *angles = a.cos_sin ? a.cos_sin + (size_t)pos * d : NULL;
+    const float *k = a.qkv + (size_t)(a.n_heads + kv_head) * d, *v = k + (size_t)a.n_kv * d;
+
+    for (int i = (int)threadIdx.x; i < G * D; i += (int)blockDim.x) {
         int g = i / D, j = i % D;
 
         s.q[g][j] = 0;
         if (g < n_q && j < d)
             s.q[g][j] = to_f32(turned<T>(a.qkv + (size_t)(head + g) * d, angles, j, d)) * a.factor;
     }
-    if (owner && (int)threadIdx.x < D) {
-        const float *k = a.qkv + (size_t)(a.n_heads + kv_head) * d, *v = k + (size_t)a.n_kv * d;
-        int j = (int)threadIdx.x, row = pos % KV_PAGE;
+    for (int j = (int)threadIdx.x; owner && j < D; j += (int)blockDim.x) {
         size_t at = ((size_t)(pos / KV_PAGE) * a.n_kv + kv_head) * KV_PAGE * d;
-        T key = j < d ? turned<T>(k, angles, j, d) : T(0.0f);
-        T value = j < d ? from_f32<T>(v[j]) : T(0.0f);
 
-        s.k[j] = key;
-        s.v[j] = value;
-        if (sub == 0 && j < d) {
-            at += (size_t)place(row, j / 8 * 8, d, a.tiled) + j % 8;
-            ((T *)a.k)[at] = key;
-            ((T *)a.v)[at] = value;
+        s.k[j] = j < d ? turned<T>(k, angles, j, d) : T(0.0f);
+        s.v[j] = j < d ? from_f32<T>(v[j]) : T(0.0f);
+        if (stores && j < d) {
+            at += (size_t)place(pos % KV_PAGE, j / 8 * 8, d, a.tiled) + j % 8;
+            ((T *)a.k)[at] = s.k[j];
+            ((T *)a.v)[at] = s.v[j];
         }
     }
-    __syncthreads();
-#pragma unroll
-    for (int g = 0; g < G; g++) {
-        run[g] = {MASKED, 0, {}};
-        for (int x = 0; x < 8; x++)
-            q[g][x] = s.q[g][lane % LANES * 8 + x];
-    }
-    for (int p = r.first + warp; p < r.end; p += WARPS) {
-        size_t at = ((size_t)p * a.n_kv + kv_head) * KV_PAGE * d;
+}
 
-        attend_page<T, LANES, G>(run, q, (const T *)a.k + at, (const T *)a.v + at, d,
-                                 min(pos - p * KV_PAGE, KV_PAGE - 1), p == pos / KV_PAGE, s.k, s.v,
-                                 a.tiled);
-    }
+/* The warp's lanes' softmaxes put together, to shared memory. */
+template <typename T, int LANES, int G>
+__device__ __forceinline__ void leave_sums(struct attend_shared<T, 8 * LANES, G> &s,
+                                           struct running (&run)[G])
+{
+    const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32;
+
 #pragma unroll
     for (int g = 0; g < G; g++) {
         for (int o = LANES; o < 32; o <<= 1) {
@@ -336,84 +264,181 @@ __global__ void __launch_bounds__(THREADS) decode_attend(const struct decode_att
             s.sum[warp][g] = run[g].sum;
         }
     }
+}
+
+/* Parts of one query put together, element j. */
+__device__ __forceinline__ float put_together(const struct decode_attention_args &a, size_t at,
+                                              int n_used, int j)
+{
+    float max = MASKED, sum = 0, o = 0;
+
+#pragma unroll 4
+    for (int i = 0; i < n_used; i++) {
+        float2 ml = __ldcg(&a.part_ml[at + i]);
+        float x = __ldcg(&a.part_o[(at + i) * a.d + j]);
+        float m = fmaxf(max, ml.x), was = exp2f(max - m), is = exp2f(ml.x - m);
+
+        max = m;
+        sum = sum * was + ml.y * is;
+        o = o * was + x * is;
+    }
+    return o / sum;
+}
+
+template <typename T, int LANES, int G>
+__global__ void __launch_bounds__(32 * MOST_WARPS, 4)
+    decode_attend(const struct decode_attention_args a)
+{
+    constexpr int D = 8 * LANES;
+    extern __shared__ __align__(128) unsigned char shared[];
+    struct attend_shared<T, D, G> &s = *(struct attend_shared<T, D, G> *)shared;
+    const int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, d = a.d;
+    const int n_warps = (int)blockDim.x / 32;
+    const int part = (int)blockIdx.x % a.n_parts, sub = (int)blockIdx.x / a.n_parts % a.n_subs;
+    const int kv_head = (int)blockIdx.x / a.n_parts / a.n_subs, group = a.n_heads / a.n_kv;
+    const int head = kv_head * group + sub * G, n_q = min(G, group - sub * G);
+    const int hint = __ldcg(a.position); /* perhaps an old one */
+    struct run r = run_of(hint, part, a.n_parts);
+    struct walk w = {r.first + warp, r.end, n_warps, 0, 0};
+    struct running run[G];
+    struct pages<T> g;
+    float q[G][8];
+    int pos;
+
+    g.apart = (size_t)a.n_kv * KV_PAGE * d;
+    g.k = (const T *)a.k + (size_t)kv_head * KV_PAGE * d;
+    g.v = (const T *)a.v + (size_t)kv_head * KV_PAGE * d;
+    g.nbytes = (unsigned)(KV_PAGE * d * sizeof(T));
+    g.depth = a.depth;
+    g.slots = (const T *)(shared + (sizeof(s) + 127) / 128 * 128 + warp * a.depth * 2 * g.nbytes);
+    g.ring = shared_address(g.slots);
+    g.bars = shared_address(s.bars + warp * MOST_DEPTH);
+    if (lane < a.depth)
+        barrier_init(g.bars + 8 * lane, 2);
+    barriers_ready();
+    __syncwarp();
+    g.begin(w, lane);
+    if (a.cos_sin && (int)threadIdx.x * 32 < d) /* 32 angles in a line */
+        asm volatile(
+            "prefetch.global.L1 [%0];" ::"l"(a.cos_sin + (size_t)hint * d + threadIdx.x * 32));
+    grid_wait();
+    grid_release();
+    pos = __ldcg(a.position);
+    if (pos != hint) {
+        g.drain(&w);
+        r = run_of(pos, part, a.n_parts);
+        w.p = r.first + warp;
+        w.end = r.end;
+        g.begin(w, lane);
+    }
+    if (r.first >= r.end)
+        return;
+    take_qkv<T, D, G>(a, s, pos, head, n_q, kv_head, r.end * KV_PAGE > pos, sub == 0);
     __syncthreads();
-    for (int i = (int)threadIdx.x; i < n_q * d; i += THREADS) {
-        int g = i / d, j = i % d;
-        size_t to = (size_t)(head + g) * a.n_parts + part;
+#pragma unroll
+    for (int i = 0; i < G; i++) {
+        run[i] = {MASKED, 0, {}};
+        for (int x = 0; x < 8; x++)
+            q[i][x] = s.q[i][lane % LANES * 8 + x];
+    }
+    for (; w.p < w.end; w.p += w.step) {
+        const T *k = g.slots + w.slot * 2 * (g.nbytes / sizeof(T)), *v = k + g.nbytes / sizeof(T);
+        int last = pos - w.p * KV_PAGE;
+
+        barrier_wait(g.bars + 8 * w.slot, w.phases >> w.slot & 1);
+        attend_page<T, LANES, G>(run, q, k, v, d, last, s.k, s.v, a.tiled);
+        __syncwarp();
+        w.phases ^= 1u << w.slot;
+        if (lane == 0 && w.p + a.depth * w.step < w.end)
+            g.issue(w.p + a.depth * w.step, w.slot);
+        w.slot = (int)w.slot + 1 == a.depth ? 0 : w.slot + 1;
+    }
+    leave_sums<T, LANES, G>(s, run);
+    __syncthreads();
+    for (int i = (int)threadIdx.x; i < n_q * d; i += (int)blockDim.x) {
+        int h = i / d, j = i % d;
+        size_t to = (size_t)(head + h) * a.n_parts + part;
         float max = MASKED, sum = 0, o = 0;
 
-        for (int w = 0; w < WARPS; w++)
-            max = fmaxf(max, s.max[w][g]);
-        for (int w = 0; w < WARPS; w++) {
-            float x = exp2f(s.max[w][g] - max);
+        for (int x = 0; x < n_warps; x++)
+            max = fmaxf(max, s.max[x][h]);
+        for (int x = 0; x < n_warps; x++) {
+            float scale = exp2f(s.max[x][h] - max);
 
-            sum += s.sum[w][g] * x;
-            o += s.o[w][g][j] * x;
+            sum += s.sum[x][h] * scale;
+            o += s.o[x][h][j] * scale;
+        }
+        if (r.n_used == 1) {
+            ((T *)a.out)[(head + h) * d + j] = from_f32<T>(o / sum);
+            continue;
         }
         a.part_o[to * d + j] = o;
         if (j == 0)
             a.part_ml[to] = make_float2(max, sum);
     }
+    if (r.n_used == 1)
+        return;
     __threadfence();
     __syncthreads();
-    n_done = r.n_used * a.n_kv * a.n_subs;
-    if (threadIdx.x == 0)
-        s.last = atomicAdd(a.ticket, 1u) == (unsigned)n_done - 1;
+    if (threadIdx.x == 0) /* the count wraps: 0 after the last */
+        s.last = atomicInc(&a.tickets[kv_head * a.n_subs + sub], (unsigned)r.n_used - 1) ==
+                 (unsigned)r.n_used - 1;
     __syncthreads();
     if (!s.last)
         return;
     __threadfence();
-    if (threadIdx.x == 0)
-        *a.ticket = 0;
-    finish<T>(a, r.n_used, (T *)(&s + 1), &s.digits);
+    for (int i = (int)threadIdx.x; i < n_q * d; i += (int)blockDim.x)
+        ((T *)a.out)[head * d + i] =
+            from_f32<T>(put_together(a, (size_t)(head + i / d) * a.n_parts, r.n_used, i % d));
 }
 
+/* Warps and pages in flight by what fits. */
 template <typename T, int LANES, int G>
-static void launch(struct device *dev, const struct decode_attention_args *a)
+static void launch(struct device *dev, struct decode_attention_args *a)
 {
-    unsigned blocks = (unsigned)(a->n_parts * a->n_subs * a->n_kv);
-    size_t shared =
-        sizeof(attend_shared<T, 8 * LANES, G>) + (size_t)(a->n_heads * a->d) * sizeof(T);
+    size_t fixed = (sizeof(attend_shared<T, 8 * LANES, G>) + 127) / 128 * 128;
+    size_t page = 2 * (size_t)(KV_PAGE * a->d) * sizeof(T), most = cuda_dev(dev)->max_shared;
+    size_t warps = MOST_WARPS, shared;
 
-    if (shared > cuda_dev(dev)->max_shared)
-        die("CUDA: heads of %d elements in all do not fit the shared memory", a->n_heads * a->d);
+    a->depth = page > 16384 ? 1 : MOST_DEPTH;
+    while (warps > 1 && fixed + warps * (size_t)a->depth * page > most)
+        warps /= 2;
+    shared = fixed + warps * (size_t)a->depth * page;
+    if (shared > most)
+        die("CUDA: attention over heads of %d needs %zu bytes of shared memory, this card has %zu",
+            a->d, shared, most);
     CU(cudaFuncSetAttribute(decode_attend<T, LANES, G>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                             (int)shared));
-    launch_after(dev, decode_attend<T, LANES, G>, blocks, THREADS, shared, *a);
-}
-
-/* Queries of a block: registers for four, one in float32 and where the head is wide. */
-static int queries(int group, int d, enum dtype t)
-{
-    return t == DTYPE_F32 || d > 128 || group == 1 ? 1 : 4;
+    launch_after(dev, decode_attend<T, LANES, G>, (unsigned)(a->n_parts * a->n_subs * a->n_kv),
+                 (unsigned)(32 * warps), shared, *a);
 }
 
 template <typename T, int LANES>
-static void launch_group(struct device *dev, const struct decode_attention_args *a, int g)
+static void launch_group(struct device *dev, struct decode_attention_args *a, int g)
 {
     if constexpr (sizeof(T) == 2 && LANES < 32)
-        if (g == 4) {
-            launch<T, LANES, 4>(dev, a);
+        if (g == 2) {
+            launch<T, LANES, 2>(dev, a);
             return;
         }
     launch<T, LANES, 1>(dev, a);
 }
 
+/* Queries of a block: registers for two, one in float32 and where the head is wide. */
+static int queries(int group, int d, enum dtype t)
+{
+    return t == DTYPE_F32 || d > 128 || group == 1 ? 1 : 2;
+}
+
 void cuda_decode_attention(struct device *dev, struct tensor out, struct tensor qkv,
                            struct kv_layer kv, struct attention_shape shape, struct tensor cos_sin,
-                           const int32_t *position, size_t max_positions,
-                           const struct act_rule *rule)
+                           const int32_t *position, size_t max_positions)
 {
     struct decode_attention_args a = {};
     int d = (int)shape.head_dim, group = (int)(shape.n_heads / shape.n_kv_heads);
     int g = queries(group, d, out.dtype), most = (int)n_blocks(max_positions, KV_PAGE);
-    size_t n_out = shape.n_heads * shape.head_dim, parts;
+    size_t parts;
 
-    if (is_wina(rule)) {
-        cuda_decode_attention(dev, out, qkv, kv, shape, cos_sin, position, max_positions, NULL);
-        cuda_wina(dev, out, rule);
-        return;
-    }
     if (d > 256)
         die("CUDA: head size %d; at most 256 is supported", d);
     a.out = out.data;
@@ -431,11 +456,10 @@ void cuda_decode_attention(struct device *dev, struct tensor out, struct tensor 
     a.n_parts = a.n_parts < 1 ? 1 : a.n_parts > MOST_PARTS ? MOST_PARTS : a.n_parts;
     a.n_parts = a.n_parts < most ? a.n_parts : most;
     a.factor = (float)(1.4426950408889634 / sqrt((double)d));
-    a.rule = row_rule_of(rule, n_out);
     parts = (size_t)a.n_heads * (size_t)a.n_parts;
-    a.ticket = decode_ticket(dev);
+    a.tickets = decode_tickets(dev, (size_t)(a.n_kv * a.n_subs));
     a.part_ml = (float2 *)decode_scratch(dev, parts * (sizeof(float2) + (size_t)d * 4));
-    a.part_o = (float *)(a.part_ml + (parts + 1) / 2 * 2); /* 16 bytes */
+    a.part_o = (float *)(a.part_ml + parts);
     with_type(out.dtype, [&](auto t) {
         using T = decltype(t);
 

@@ -4,6 +4,8 @@
  * What does not depend on the launch before (weights, cleared counts) is there before the wait. */
 #include "harness/backend/cuda/decode_rule.cuh"
 
+#define GATE_THREADS 128
+
 template <int C_> struct chunks {
     static constexpr int C = C_;
 };
@@ -78,7 +80,7 @@ void cuda_decode_rmsnorm(struct device *dev, struct tensor out, struct tensor x,
     });
 }
 
-/* out: n of T, gate_up: 2n. Precision as in rows.cu. */
+/* out: n of T, gate_up: 2n. */
 template <typename T, int C>
 __global__ void __launch_bounds__(1024)
     decode_silu_mul(T *out, const float *gate_up, int n, struct row_rule rule)
@@ -95,17 +97,32 @@ __global__ void __launch_bounds__(1024)
         vec<float, 4> gate = load4(gate_up, row_index(c, 0), n, whole);
         vec<float, 4> up = load4(gate_up + n, row_index(c, 0), n, whole);
 
-        for (int i = 0; i < 4; i++) {
-            float g = to_f32(from_f32<T>(gate.v[i])), u = to_f32(from_f32<T>(up.v[i]));
-
-            y[c].v[i] = from_f32<T>(__fdividef(g, 1.0f + __expf(-g)) * u);
-        }
+        for (int i = 0; i < 4; i++)
+            y[c].v[i] = gated<T>(gate.v[i], up.v[i]);
     }
     __syncthreads(); /* the counts are cleared */
     apply_row_rule<T>([&](auto f) { each_of(y, n, f); }, rule, &s);
 #pragma unroll
     for (int c = 0; c < C; c++)
         store4(out, row_index(c, 0), n, whole, y[c]);
+}
+
+/* The same without a rule, spread over the card. */
+template <typename T>
+__global__ void __launch_bounds__(GATE_THREADS) decode_gate(T *out, const float *gate_up, int n)
+{
+    const bool whole = n % 4 == 0;
+    const int j = (int)(blockIdx.x * GATE_THREADS + threadIdx.x) * 4;
+    vec<float, 4> gate, up;
+    vec<T, 4> y;
+
+    grid_wait();
+    grid_release();
+    gate = load4(gate_up, j, n, whole);
+    up = load4(gate_up + n, j, n, whole);
+    for (int i = 0; i < 4; i++)
+        y.v[i] = gated<T>(gate.v[i], up.v[i]);
+    store4(out, j, n, whole, y);
 }
 
 void cuda_decode_silu_mul(struct device *dev, struct tensor out, struct tensor gate_up,
@@ -118,6 +135,11 @@ void cuda_decode_silu_mul(struct device *dev, struct tensor out, struct tensor g
     }
     with_type(out.dtype, [&](auto t) {
         using T = decltype(t);
+        if (!rule || rule->kind == ACT_DENSE) {
+            launch_after(dev, decode_gate<T>, n_blocks(out.cols, 4 * GATE_THREADS), GATE_THREADS, 0,
+                         (T *)out.data, (const float *)gate_up.data, (int)out.cols);
+            return;
+        }
         with_chunks(out.cols, [&](auto c, unsigned threads) {
             launch_after(dev, decode_silu_mul<T, c.C>, 1, threads, 0, (T *)out.data,
                          (const float *)gate_up.data, (int)out.cols, row_rule_of(rule, out.cols));

@@ -132,29 +132,61 @@ __device__ __forceinline__ unsigned kth_of_row(Each each, unsigned idx, struct d
     return t;
 }
 
-/* Applies the rule; s cleared, with a barrier since. */
+/* Bits of the magnitude that a rule, not ACT_DENSE, asks of what stays; *zeros: what is zero then.
+ * s cleared, with a barrier since. */
 template <typename T, typename Each>
-__device__ __forceinline__ void apply_row_rule(Each each, const struct row_rule &rule,
-                                               struct digits<T> *s)
+__device__ __forceinline__ unsigned threshold_of_row(Each each, const struct row_rule &rule,
+                                                     struct digits<T> *s, unsigned *zeros)
 {
-    unsigned t, zeros = 0;
+    unsigned t;
 
-    if (rule.kind == ACT_DENSE)
-        return;
-    if (rule.kind == ACT_TOPK) {
-        t = kth_of_row<T>(each, rule.idx, s, &zeros);
-        t = min(t, magnitude<T>::INFINITE); /* a NaN is never below a threshold */
-    } else {
-        t = magnitude<T>::at_least(rule.threshold);
-        each([&](T &x) { zeros += magnitude_of(x) < max(t, 1u); });
-        zeros = block_sum(zeros, s->slots);
-    }
-    if (rule.n_zero && threadIdx.x == 0)
+    if (rule.kind == ACT_TOPK)
+        return kth_of_row<T>(each, rule.idx, s, zeros);
+    t = magnitude<T>::at_least(rule.threshold);
+    *zeros = 0;
+    each([&](T &x) { *zeros += magnitude_of(x) < max(t, 1u); });
+    *zeros = block_sum(*zeros, s->slots);
+    return t;
+}
+
+/* By one thread. */
+__device__ __forceinline__ void count_zeros(const struct row_rule &rule, unsigned zeros)
+{
+    if (rule.n_zero)
         atomicAdd(rule.n_zero, (unsigned long long)zeros);
+}
+
+template <typename T, typename Each>
+__device__ __forceinline__ void drop_below(Each each, unsigned t)
+{
+    t = min(t, magnitude<T>::INFINITE); /* a NaN is never below a threshold */
     each([&](T &x) {
         if (magnitude_of(x) < t)
             x = T(0.0f);
     });
+}
+
+/* Applies the rule; s as above. */
+template <typename T, typename Each>
+__device__ __forceinline__ void apply_row_rule(Each each, const struct row_rule &rule,
+                                               struct digits<T> *s)
+{
+    unsigned t, zeros;
+
+    if (rule.kind == ACT_DENSE)
+        return;
+    t = threshold_of_row<T>(each, rule, s, &zeros);
+    if (threadIdx.x == 0)
+        count_zeros(rule, zeros);
+    drop_below<T>(each, t);
+}
+
+/* silu(gate) up of T, from float32 rounded first; precision as in rows.cu. */
+template <typename T> __device__ __forceinline__ T gated(float gate, float up)
+{
+    float g = to_f32(from_f32<T>(gate)), u = to_f32(from_f32<T>(up));
+
+    return from_f32<T>(__fdividef(g, 1.0f + __expf(-g)) * u);
 }
 
 /* Number of element i of chunk c of this thread. */

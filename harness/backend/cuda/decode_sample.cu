@@ -223,7 +223,7 @@ static void launch(struct device *dev, struct sample_args *a, struct tensor logi
     a->logits = (const float *)logits.data;
     a->n = (int)logits.cols;
     a->run = (int)n_blocks(logits.cols, blocks);
-    a->ticket = decode_ticket(dev);
+    a->ticket = decode_tickets(dev, 1);
     a->parts = (struct part *)decode_scratch(dev, MOST_BLOCKS * sizeof(struct part));
     launch_after(dev, decode_sample, n_blocks(logits.cols, (size_t)a->run), THREADS, 0, *a);
 }

@@ -32,8 +32,8 @@ struct cuda_device {
     struct solver *solver;
     struct timing *timing;
     void *scratch; /* of decoding, record.cu */
-    size_t n_scratch;
-    unsigned *ticket;
+    size_t n_scratch, n_tickets;
+    unsigned *tickets;
     char *text; /* describe() */
 };
 

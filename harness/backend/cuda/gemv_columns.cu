@@ -33,8 +33,16 @@ static unsigned splits(struct device *dev, unsigned blocks, unsigned cols)
     return want > least ? want : least;
 }
 
-void gemv_by_columns(struct device *dev, struct tensor out, struct tensor x, const struct packed *w,
-                     int accumulate)
+bool makes_input(const struct decode_input *in, const struct packed *w)
+{
+    const bool norm = in->kind == INPUT_NORM;
+
+    return w->kind != PACKED_ROWS && w->n_in > 0 && !is_wina(in->rule) && in->kind != INPUT_GATE &&
+           w->n_in <= (norm ? NORM_MOST * 256 * WARPS : PANEL);
+}
+
+void gemv_by_columns(struct device *dev, struct tensor out, const struct decode_input *in,
+                     const struct packed *w, int accumulate)
 {
     const struct tables shape = tables_of(w->n_in);
     const unsigned blocks = n_row_blocks(w->n_out);
@@ -46,7 +54,12 @@ void gemv_by_columns(struct device *dev, struct tensor out, struct tensor x, con
         a.data = (const unsigned char *)w->data;
         a.tables = (const unsigned char *)w->index + (size_t)panel * blocks * shape.nbytes;
         a.ready = (unsigned *)((char *)w->index + tables_nbytes(w));
-        a.x = (const char *)x.data + first * dtype_size(x.dtype);
+        a.in.kind = in->kind;
+        a.in.x = (const char *)in->x.data + first * dtype_size(in->x.dtype);
+        a.in.weight = (const float *)in->weight.data;
+        a.in.eps = in->eps;
+        a.in.guess = a.ready + blocks;
+        a.in.rule = row_rule_of(in->rule, w->n_in);
         a.out = (float *)out.data;
         a.n_out = (unsigned)w->n_out;
         a.n_in = (unsigned)w->n_in;

@@ -2,7 +2,8 @@
  * those segments (packed.cuh) whose column meets a non-zero input.
  *
  * A block of threads works on one block of 1024 rows and an equal share of the active columns. It
- * lists them (each thread tests its run of the input, a scan over the block ranks them), then each
+ * makes the input (gemv_input.cuh) and lists them (each thread tests its run of the input, a scan
+ * over the block ranks them), then each
  * warp walks through every WARPS-th of the list: dense columns straight into registers, non-zeros
  * as bulk copies into shared memory, a few segments ahead. Sums stay in registers, 32 rows a lane;
  * the warps' sums meet in shared memory, those of different blocks in `out`, by atomic additions in
@@ -12,8 +13,9 @@
  * One block of threads fits on an SM (host code asks for more than half of the shared memory):
  * where two fit, one launch's blocks can pair up on some SMs and leave others idle.
  *
- * Measured on one NVIDIA H100 80GB HBM3 (driver 580.159.04), f16, LLaMA-2-7B's shapes in a graph, ms
- * per 32 layers of linears; the best dense product (gemv_rows.cu) 4.63. Zeros in weights / inputs:
+ * Measured on one NVIDIA H100 80GB HBM3 (driver 580.159.04), f16, LLaMA-2-7B's shapes in a graph,
+ * ms per 32 layers of linears; the best dense product (gemv_rows.cu) 4.63. Zeros in weights /
+ * inputs:
  *
  * - as here: 50/50 1.99, 60/60 1.51, 65/65 1.32, 50/0 3.25, 0/50 2.53
  * - two blocks of threads on an SM: 1.98, 1.55, 1.36, 3.25, but 3.54 at 50/50 (here 2.15) with a
@@ -30,12 +32,13 @@
 #define DUO_BACKEND_CUDA_GEMV_COLUMNS_CUH
 
 #include "harness/backend/cuda/gemv_formats.cuh"
+#include "harness/backend/cuda/gemv_input.cuh"
 
 struct gemv_args {
     const unsigned char *data;
     const unsigned char *tables;
     unsigned *ready; /* one word for each block of rows, 0 between launches */
-    const void *x;
+    struct input_args in;
     float *out;
     unsigned n_out, n_in;
     unsigned first, cols; /* the columns of this panel */
@@ -57,46 +60,19 @@ struct share {
     unsigned table_bar;
 };
 
-/* Eight values from x[j] on; behind n: 0. From L2: x was written while this kernel was there. */
-template <typename T>
-__device__ __forceinline__ void input8(vec<T, 8> &v, const T *x, unsigned j, unsigned n, bool whole)
-{
-#pragma unroll
-    for (int i = 0; i < (int)sizeof(v) / 16; i++)
-        ((uint4 *)&v)[i] = make_uint4(0, 0, 0, 0);
-    if (whole) {
-#pragma unroll
-        for (int i = 0; i < (int)sizeof(v) / 16; i++)
-            if (j < n)
-                ((uint4 *)&v)[i] = __ldcg((const uint4 *)(x + j) + i);
-    } else {
-        for (unsigned i = 0; i < 8; i++)
-            if (j + i < n)
-                v.v[i] = __ldcg(x + j + i);
-    }
-}
-
-/* This share of the non-zeros of x to list; returns how many. Each thread has a run of
- * 8 * per_thread columns; magic: for divisions by n_split. Ends with a barrier. */
-template <typename F, int WARPS>
+/* This share of the non-zeros of the input to list; returns how many. v: this thread's run of 8 *
+ * per_thread columns; magic: for divisions by n_split. Ends with a barrier. */
+template <typename F, int WARPS, int MOST>
 __device__ __forceinline__ unsigned list_active(active<typename F::value> *list, unsigned *totals,
                                                 const struct gemv_args &a, const struct share &s,
+                                                const vec<typename F::value, 8> (&v)[MOST],
                                                 unsigned per_thread, unsigned magic)
 {
     using T = typename F::value;
-    const T *x = (const T *)a.x;
-    constexpr int MOST = PANEL / (256 * WARPS);
-    static_assert(MOST * 8 <= 32 && PANEL % (256 * WARPS) == 0, "one mask of 32 bits a thread");
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const unsigned mine = threadIdx.x * 8 * per_thread;
-    const bool whole = (size_t)x % 16 == 0 && a.cols % 8 == 0;
     unsigned mask = 0, count, upto, before, all, lo, n, rank;
-    vec<T, 8> v[MOST];
 
-#pragma unroll
-    for (int p = 0; p < MOST; p++)
-        if (p < per_thread)
-            input8(v[p], x, mine + 8 * p, a.cols, whole);
 #pragma unroll
     for (int p = 0; p < MOST; p++)
         if (p < per_thread)
@@ -190,9 +166,9 @@ __device__ __forceinline__ void wait_for_zeros(unsigned *ready, unsigned n_split
 
 /* ---- the kernel */
 
-/* Dynamic shared memory: ring, then sums; barriers, totals, table, list. */
+/* Dynamic shared memory: ring, then sums; barriers, totals, what the input needs, table, list. */
 template <typename F, int WARPS> struct shared_layout {
-    unsigned bars, totals, table, list, nbytes;
+    unsigned bars, totals, input, table, list, nbytes;
 
     __host__ __device__ shared_layout(unsigned slot, const struct tables &t, unsigned n_split)
     {
@@ -200,7 +176,8 @@ template <typename F, int WARPS> struct shared_layout {
 
         bars = ring > sums ? ring : sums;
         totals = bars + 8 * (WARPS * F::SLOTS + 1);
-        table = (totals + 4 * WARPS + 15) / 16 * 16;
+        input = totals + 4 * WARPS;
+        table = (input + (unsigned)sizeof(input_shared<typename F::value>) + 15) / 16 * 16;
         list = table + (F::HAS_TABLES ? t.nbytes : 0);
         nbytes = list + (unsigned)sizeof(active<typename F::value>) * (t.cols / n_split + 1);
     }
@@ -217,10 +194,15 @@ __global__ void __launch_bounds__(WARPS * 32, 1) gemv_columns(const struct gemv_
     const unsigned magic = ~0u / a.n_split + 1; /* 0 for 1 */
     const unsigned per_thread = (a.cols + 256 * WARPS - 1) / (256 * WARPS);
     const bool zeroes = a.n_split > 1 && !a.accumulate;
+    constexpr int MOST = PANEL / (256 * WARPS);
+    static_assert(MOST * 8 <= 32 && PANEL % (256 * WARPS) == 0, "one mask of 32 bits a thread");
+    struct input_shared<T> &input = *(struct input_shared<T> *)(shared + lay.input);
     float sum[8][4] = {}, total[EACH] = {};
     struct walk_args<T> g;
     struct share s;
-    unsigned *ready;
+    vec<float, 8> gains[NORM_MOST];
+    vec<T, 8> x[MOST];
+    unsigned *ready, guess;
 
     /* what needs no input */
     s.block = blockIdx.x / a.n_split;
@@ -229,21 +211,23 @@ __global__ void __launch_bounds__(WARPS * 32, 1) gemv_columns(const struct gemv_
     s.groups = (const unsigned *)(shared + lay.table);
     s.table_bar = shared_address(shared + lay.bars) + 8 * WARPS * F::SLOTS;
     ready = a.ready + s.block;
-    if (F::HAS_TABLES) {
-        if (tid < WARPS * F::SLOTS + 1)
-            barrier_init(shared_address(shared + lay.bars) + 8 * tid);
-        barriers_ready();
-        __syncthreads();
-        if (tid == 0)
-            copy_in(shared_address(s.groups), a.tables + (size_t)s.block * a.shape.nbytes,
-                    a.shape.nbytes, s.table_bar);
-    }
+    input_gains(gains, a.in, a.cols, per_thread);
+    guess = *a.in.guess;
+    input.clear();
+    if (F::HAS_TABLES && tid < WARPS * F::SLOTS + 1)
+        barrier_init(shared_address(shared + lay.bars) + 8 * tid, 1);
+    barriers_ready();
+    __syncthreads();
+    if (F::HAS_TABLES && tid == 0)
+        copy_in(shared_address(s.groups), a.tables + (size_t)s.block * a.shape.nbytes,
+                a.shape.nbytes, s.table_bar);
     grid_release();
     grid_wait();
+    make_input<T, MOST>(x, gains, a.in, a.cols, per_thread, guess, &input);
 
     g.list = (const active<T> *)(shared + lay.list);
-    g.n = list_active<F, WARPS>((active<T> *)g.list, (unsigned *)(shared + lay.totals), a, s,
-                                per_thread, magic);
+    g.n = list_active<F, WARPS, MOST>((active<T> *)g.list, (unsigned *)(shared + lay.totals), a, s,
+                                      x, per_thread, magic);
     g.rows = s.rows;
     g.data = a.data;
     if (!F::HAS_TABLES)

@@ -9,7 +9,12 @@
 
 #include "harness/backend/cuda/packed.cuh"
 
-void gemv_by_columns(struct device *, struct tensor, struct tensor, const struct packed *, int);
+/* gemv_columns.cu; makes_input: whether in's row is made inside the product, which otherwise takes
+ * an INPUT_ROW without a rule; never an INPUT_GATE: reading twice as much in float32 in every block
+ * takes longer than a launch that is spread over the card. */
+bool makes_input(const struct decode_input *, const struct packed *);
+void gemv_by_columns(struct device *, struct tensor, const struct decode_input *,
+                     const struct packed *, int);
 
 /* Sum of the products of N elements. */
 template <typename T, int N>
@@ -93,16 +98,38 @@ static void gemv_by_rows(struct device *dev, struct tensor out, struct tensor x,
     });
 }
 
+void cuda_gemv_of(struct device *dev, struct tensor out, const struct decode_input *in,
+                  const struct packed *w, int accumulate)
+{
+    struct decode_input row = {};
+
+    assert(out.rows == 1 && out.cols == w->n_out && out.dtype == DTYPE_F32);
+    assert(in->x.rows == 1 && in->x.cols == (in->kind == INPUT_GATE ? 2 : 1) * w->n_in);
+    if (w->n_out == 0)
+        return;
+    row.rule = in->rule;
+    row.x = in->row;
+    if (in->kind == INPUT_GATE && makes_input(&row, w)) {
+        cuda_decode_silu_mul(dev, in->row, in->x, NULL);
+        in = &row;
+    } else if (!makes_input(in, w)) {
+        row.x = decode_input_row(dev, in);
+        row.rule = NULL;
+        in = &row;
+    }
+    if (w->kind == PACKED_ROWS || w->n_in == 0)
+        gemv_by_rows(dev, out, in->x, w, accumulate);
+    else
+        gemv_by_columns(dev, out, in, w, accumulate);
+    LAUNCHED("gemv");
+}
+
 void cuda_gemv(struct device *dev, struct tensor out, struct tensor x, const struct packed *w,
                int accumulate)
 {
-    assert(x.rows == 1 && x.cols == w->n_in && x.dtype == w->dtype);
-    assert(out.rows == 1 && out.cols == w->n_out && out.dtype == DTYPE_F32);
-    if (w->n_out == 0)
-        return;
-    if (w->kind == PACKED_ROWS || w->n_in == 0)
-        gemv_by_rows(dev, out, x, w, accumulate);
-    else
-        gemv_by_columns(dev, out, x, w, accumulate);
-    LAUNCHED("gemv");
+    struct decode_input in = {};
+
+    assert(x.dtype == w->dtype);
+    in.x = x;
+    cuda_gemv_of(dev, out, &in, w, accumulate);
 }

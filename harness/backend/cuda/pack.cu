@@ -297,7 +297,7 @@ void cuda_pack(struct device *dev, struct packed *out, struct tensor w, enum pac
         p.data = w.data;
     if (kind != PACKED_ROWS && tensor_numel(w)) {
         tables = tables_nbytes(&p);
-        words = n_row_blocks(p.n_out);
+        words = n_row_blocks(p.n_out) + 1;
         p.index = cuda_alloc(dev, tables + 4 * words);
         cuda_zero(dev, (char *)p.index + tables, 4 * words);
         if (kind == PACKED_COLUMNS)

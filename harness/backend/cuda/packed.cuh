@@ -53,7 +53,7 @@ static inline struct tables tables_of(size_t n_in)
 }
 
 /* The index of a packed weight: the tables (PACKED_NONZEROS), then for each block of rows a word
- * that gemv counts in and leaves 0. */
+ * that gemv counts in and leaves 0, and one for the threshold it found last. */
 static inline size_t tables_nbytes(const struct packed *p)
 {
     struct tables t = tables_of(p->n_in);

@@ -16,15 +16,16 @@ void *decode_scratch(struct device *device, size_t nbytes)
     return dev->scratch;
 }
 
-unsigned *decode_ticket(struct device *device)
+unsigned *decode_tickets(struct device *device, size_t n)
 {
     struct cuda_device *dev = cuda_dev(device);
 
-    if (!dev->ticket) {
-        dev->ticket = (unsigned *)cuda_alloc(device, sizeof(*dev->ticket));
-        cuda_zero(device, dev->ticket, sizeof(*dev->ticket));
+    if (n > dev->n_tickets) {
+        dev->tickets = (unsigned *)cuda_alloc(device, n * sizeof(*dev->tickets));
+        cuda_zero(device, dev->tickets, n * sizeof(*dev->tickets));
+        dev->n_tickets = n;
     }
-    return dev->ticket;
+    return dev->tickets;
 }
 
 struct recording {
