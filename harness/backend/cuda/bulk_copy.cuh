@@ -25,6 +25,15 @@ __device__ __forceinline__ void barriers_ready(void)
 #endif
 }
 
+/* What was read and written of shared memory so far comes before copies that begin after the next
+ * barrier of the block. */
+__device__ __forceinline__ void async_may_write(void)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
 __device__ __forceinline__ void barrier_wait(unsigned bar, unsigned phase)
 {
 #if __CUDA_ARCH__ >= 900

@@ -60,25 +60,22 @@ struct share {
     unsigned table_bar;
 };
 
-/* This share of the non-zeros of the input to list; returns how many. v: this thread's run of 8 *
- * per_thread columns; magic: for divisions by n_split. Ends with a barrier. */
-template <typename F, int WARPS, int MOST>
-__device__ __forceinline__ unsigned list_active(active<typename F::value> *list, unsigned *totals,
-                                                const struct gemv_args &a, const struct share &s,
-                                                const vec<typename F::value, 8> (&v)[MOST],
-                                                unsigned per_thread, unsigned magic)
+/* This share of the non-zeros of the input to list; returns how many. magic: for divisions by
+ * n_split. Ends with a barrier, after which the ring is the copies'. */
+template <typename F, int WARPS>
+__device__ __forceinline__ unsigned
+list_active(active<typename F::value> *list, unsigned *totals, const struct gemv_args &a,
+            const struct share &s, const struct input_row<typename F::value> &row, unsigned magic)
 {
     using T = typename F::value;
     const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    const unsigned mine = threadIdx.x * 8 * per_thread;
     unsigned mask = 0, count, upto, before, all, lo, n, rank;
 
+    row.template each_vec<false>([&](vec<T, 8> &x, unsigned p) {
 #pragma unroll
-    for (int p = 0; p < MOST; p++)
-        if (p < per_thread)
-#pragma unroll
-            for (int i = 0; i < 8; i++)
-                mask |= to_f32(v[p].v[i]) != 0.0f ? 1u << (8 * p + i) : 0u;
+        for (int i = 0; i < 8; i++)
+            mask |= to_f32(x.v[i]) != 0.0f ? 1u << (8 * p + i) : 0u;
+    });
     count = upto = __popc(mask);
 #pragma unroll
     for (int o = 1; o < 32; o *= 2) {
@@ -99,20 +96,21 @@ __device__ __forceinline__ unsigned list_active(active<typename F::value> *list,
     if (F::HAS_TABLES)
         barrier_wait(s.table_bar, 0);
     if (before < lo + n && before + count > lo)
-#pragma unroll
-        for (int p = 0; p < MOST; p++) {
-            unsigned c = mine + 8 * p, at[9];
+        row.template each_vec<false>([&](vec<T, 8> &x, unsigned p) {
+            const unsigned bits = mask >> 8 * p;
+            unsigned at[9];
 
-            if (p >= per_thread || !(mask >> 8 * p & 255))
-                continue;
-            F::begin9(at, s.groups, a.shape.n_groups, s.rows, c);
+            if (!(bits & 255))
+                return;
+            F::begin9(at, s.groups, a.shape.n_groups, s.rows, 8 * (row.first + p));
 #pragma unroll
             for (int i = 0; i < 8; i++) {
-                if ((mask >> (8 * p + i) & 1) && rank < n)
-                    list[rank] = active<T>::make(at[i], at[i + 1] - at[i], v[p].v[i]);
-                rank += mask >> (8 * p + i) & 1;
+                if ((bits >> i & 1) && rank < n)
+                    list[rank] = active<T>::make(at[i], at[i + 1] - at[i], x.v[i]);
+                rank += bits >> i & 1;
             }
-        }
+        });
+    async_may_write();
     __syncthreads();
     return n;
 }
@@ -166,7 +164,8 @@ __device__ __forceinline__ void wait_for_zeros(unsigned *ready, unsigned n_split
 
 /* ---- the kernel */
 
-/* Dynamic shared memory: ring, then sums; barriers, totals, what the input needs, table, list. */
+/* Dynamic shared memory: the input, then the ring, then sums; barriers, totals, what the input
+ * needs, table, list. */
 template <typename F, int WARPS> struct shared_layout {
     unsigned bars, totals, input, table, list, nbytes;
 
@@ -192,16 +191,20 @@ __global__ void __launch_bounds__(WARPS * 32, 1) gemv_columns(const struct gemv_
     const shared_layout<F, WARPS> lay(a.slot, a.shape, a.n_split);
     const unsigned tid = threadIdx.x, lane = tid % 32, warp = tid / 32;
     const unsigned magic = ~0u / a.n_split + 1; /* 0 for 1 */
-    const unsigned per_thread = (a.cols + 256 * WARPS - 1) / (256 * WARPS);
+    const unsigned n_vec = (a.cols + 7) / 8, per_thread = (n_vec + 32 * WARPS - 1) / (32 * WARPS);
+    const struct input_row<T> row = {
+        (vec<T, 8> *)shared, a.cols, min(tid *per_thread, n_vec),
+            min(tid *per_thread + per_thread, n_vec)
+    };
     const bool zeroes = a.n_split > 1 && !a.accumulate;
-    constexpr int MOST = PANEL / (256 * WARPS);
-    static_assert(MOST * 8 <= 32 && PANEL % (256 * WARPS) == 0, "one mask of 32 bits a thread");
+    static_assert(PANEL <= 32 * 32 * WARPS, "one mask of 32 bits a thread");
+    static_assert(PANEL * sizeof(T) <= WARPS * BLOCK_ROWS * 4,
+                  "the row fits where the sums will be");
     struct input_shared<T> &input = *(struct input_shared<T> *)(shared + lay.input);
     float sum[8][4] = {}, total[EACH] = {};
     struct walk_args<T> g;
     struct share s;
     vec<float, 8> gains[NORM_MOST];
-    vec<T, 8> x[MOST];
     unsigned *ready, guess;
 
     /* what needs no input */
@@ -211,7 +214,7 @@ __global__ void __launch_bounds__(WARPS * 32, 1) gemv_columns(const struct gemv_
     s.groups = (const unsigned *)(shared + lay.table);
     s.table_bar = shared_address(shared + lay.bars) + 8 * WARPS * F::SLOTS;
     ready = a.ready + s.block;
-    input_gains(gains, a.in, a.cols, per_thread);
+    input_gains<T>(gains, a.in, row);
     guess = *a.in.guess;
     input.clear();
     if (F::HAS_TABLES && tid < WARPS * F::SLOTS + 1)
@@ -223,11 +226,11 @@ __global__ void __launch_bounds__(WARPS * 32, 1) gemv_columns(const struct gemv_
                 a.shape.nbytes, s.table_bar);
     grid_release();
     grid_wait();
-    make_input<T, MOST>(x, gains, a.in, a.cols, per_thread, guess, &input);
+    make_input<T>(row, gains, a.in, guess, &input);
 
     g.list = (const active<T> *)(shared + lay.list);
-    g.n = list_active<F, WARPS, MOST>((active<T> *)g.list, (unsigned *)(shared + lay.totals), a, s,
-                                      x, per_thread, magic);
+    g.n = list_active<F, WARPS>((active<T> *)g.list, (unsigned *)(shared + lay.totals), a, s, row,
+                                magic);
     g.rows = s.rows;
     g.data = a.data;
     if (!F::HAS_TABLES)
