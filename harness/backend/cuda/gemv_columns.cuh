@@ -25,6 +25,8 @@
  * - copies of some columns ahead of x, active or not: 2.02 - 2.39
  * - sums that meet two by two in order of arrival: 2.20, against 2.11
  * - dense columns as bulk copies: 2.65 at 0/50
+ * - registers and memory for two blocks on an SM, one of them of the next launch, which gets ready
+ *   meanwhile: a whole decode step of 50/50 2.73 ms (here 2.71), of 0/50 4.25 (3.33)
  *
  * Of 15 us a launch at 50/50, 10 are copying at 2.9 TB/s; 1 goes by until the list is there, 1.5
  * until the first segment, 1 for sums, 0.4 from one launch to the next. */
