@@ -203,7 +203,7 @@ static void add_to_stream(struct decoder *d, const struct decode_input *in, cons
     }
     if (w) {
         product(d, own_columns(d, d->x), in, w, 1);
-        gather(d, d->x, NULL);
+        gather(d, d->x);
     }
     if (bias.data)
         dev->ops->add_row(dev, d->x, bias);
