@@ -12,6 +12,7 @@
 #include "harness/base/buf.h"
 #include "harness/base/error.h"
 #include "harness/base/file.h"
+#include "harness/base/stop.h"
 
 static char *suffixed(const char *path, const char *suffix)
 {
@@ -98,6 +99,11 @@ static int open_bytes(struct part *p)
     return 0;
 }
 
+static void remove_lock(void *path)
+{
+    unlink(path);
+}
+
 int part_open(struct part *p, const char *path)
 {
     char *folder = folder_of(path);
@@ -111,6 +117,8 @@ int part_open(struct part *p, const char *path)
     rc = dir_make(folder);
     if (rc == 0)
         rc = take_lock(p);
+    if (rc == 0)
+        stop_add(STOP_EXIT, remove_lock, p->lock_path);
     if (rc == 0)
         rc = open_bytes(p);
     if (rc != 0)
@@ -222,6 +230,7 @@ void part_close(struct part *p)
     if (p->hash.ctx)
         sha256_final(&p->hash, hex);
     if (p->lock_fd >= 0) {
+        stop_remove(p->lock_path);
         unlink(p->lock_path);
         close(p->lock_fd);
     }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "harness/base/error.h"
+#include "harness/base/stop.h"
 
 int file_exists(const char *path)
 {
@@ -85,6 +87,42 @@ int file_read(const char *path, struct buf *out)
     return rc;
 }
 
+/* The open maps, for file_map_at(). */
+static struct map {
+    const unsigned char *data;
+    size_t nbytes;
+    char *path;
+    struct map *next;
+} * maps;
+static pthread_mutex_t maps_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void list_map(const struct file_map *m, const char *path)
+{
+    struct map *listed = xmalloc(sizeof(*listed));
+
+    *listed = (struct map){m->data, m->nbytes, xstrdup(path), NULL};
+    pthread_mutex_lock(&maps_lock);
+    listed->next = maps;
+    maps = listed;
+    pthread_mutex_unlock(&maps_lock);
+}
+
+static void unlist_map(const struct file_map *m)
+{
+    struct map **at = &maps, *found;
+
+    pthread_mutex_lock(&maps_lock);
+    while (*at && (*at)->data != m->data)
+        at = &(*at)->next;
+    found = *at;
+    if (found)
+        *at = found->next;
+    pthread_mutex_unlock(&maps_lock);
+    if (found)
+        free(found->path);
+    free(found);
+}
+
 int file_map_open(struct file_map *m, const char *path)
 {
     struct stat st;
@@ -108,14 +146,37 @@ int file_map_open(struct file_map *m, const char *path)
         return error("cannot map '%s': %s", path, strerror(errno));
     m->data = data;
     m->nbytes = (size_t)st.st_size;
+    list_map(m, path);
     return 0;
 }
 
 void file_map_close(struct file_map *m)
 {
-    if (m->data)
+    if (m->data) {
+        unlist_map(m);
         munmap((void *)m->data, m->nbytes);
+    }
     *m = (struct file_map){0};
+}
+
+int file_map_at(const void *address, char *path, size_t size)
+{
+    const unsigned char *p = address;
+    int found = 0;
+
+    pthread_mutex_lock(&maps_lock);
+    for (const struct map *m = maps; m && !found; m = m->next)
+        if (p >= m->data && p < m->data + m->nbytes) {
+            snprintf(path, size, "%s", m->path);
+            found = 1;
+        }
+    pthread_mutex_unlock(&maps_lock);
+    return found;
+}
+
+static void remove_tmp(void *tmp)
+{
+    unlink(tmp);
 }
 
 int atomic_file_open(struct atomic_file *a, const char *path)
@@ -123,17 +184,18 @@ int atomic_file_open(struct atomic_file *a, const char *path)
     struct buf tmp = {0};
     int fd;
 
-    *a = (struct atomic_file){0};
     buf_addf(&tmp, "%s.XXXXXX.tmp", path);
-    fd = mkstemps(tmp.data, 4);
+    *a = (struct atomic_file){.path = xstrdup(path), .tmp = buf_detach(&tmp)};
+    stop_add(STOP_EXIT, remove_tmp, a->tmp); /* there is no such file before mkstemps() */
+    fd = mkstemps(a->tmp, 4);
     if (fd < 0) {
-        buf_release(&tmp);
-        return error("cannot write '%s': %s", path, strerror(errno));
+        error("cannot write '%s': %s", path, strerror(errno));
+        a->tmp[0] = 0;
+        atomic_file_abort(a);
+        return -1;
     }
     fchmod(fd, 0644);
     a->f = fdopen(fd, "wb");
-    a->path = xstrdup(path);
-    a->tmp = buf_detach(&tmp);
     if (!a->f)
         die("cannot open a stream for '%s': %s", path, strerror(errno));
     return 0;
@@ -167,6 +229,8 @@ void atomic_file_abort(struct atomic_file *a)
         fclose(a->f);
     if (a->tmp && a->tmp[0])
         unlink(a->tmp);
+    if (a->tmp)
+        stop_remove(a->tmp);
     free(a->tmp);
     free(a->path);
     *a = (struct atomic_file){0};

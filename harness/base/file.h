@@ -30,9 +30,12 @@ struct file_map {
 int file_map_open(struct file_map *m, const char *path);
 void file_map_close(struct file_map *m);
 
+/* The path of the file that is mapped there: 1, or 0 if none is. */
+int file_map_at(const void *address, char *path, size_t size);
+
 /* Atomic writing: data goes to a temporary file beside PATH, which commit syncs and renames.
  * Nothing is ever seen half-written under PATH; abort (or a crash before commit) leaves the old
- * file. Every write error, a full disk included, is found at the latest by commit. */
+ * file; all ways out but kill -9 remove the temporary one (stop.h). Every write error, a full disk included, is found at the latest by commit. */
 struct atomic_file {
     FILE *f; /* write here */
     char *path;

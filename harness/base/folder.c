@@ -5,17 +5,20 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "harness/base/buf.h"
 #include "harness/base/error.h"
 #include "harness/base/file.h"
+#include "harness/base/stop.h"
 
 #define MARK ".partial-"
 
@@ -118,6 +121,33 @@ static void warn_of_leftovers(const char *path, const char *parent)
 
 /* ---- the folder */
 
+struct dirent64_form { /* what getdents64(2) gives */
+    uint64_t inode;
+    int64_t offset;
+    unsigned short nbytes;
+    unsigned char type;
+    char name[];
+};
+
+/* Removes a folder of files. Also the way out when memory is at an end, so without opendir(). */
+static void remove_folder(void *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char block[4096] __attribute__((aligned(8)));
+    long n;
+
+    while (fd >= 0 && (n = syscall(SYS_getdents64, fd, block, sizeof(block))) > 0)
+        for (long at = 0; at < n;) {
+            const struct dirent64_form *e = (const struct dirent64_form *)(block + at);
+
+            unlinkat(fd, e->name, 0); /* "." and ".." refuse */
+            at += e->nbytes;
+        }
+    if (fd >= 0)
+        close(fd);
+    rmdir(path);
+}
+
 static int make_tmp(struct atomic_folder *a)
 {
     struct buf tmp = {0};
@@ -125,15 +155,16 @@ static int make_tmp(struct atomic_folder *a)
 
     umask(mask);
     buf_addf(&tmp, "%s" MARK "XXXXXX", a->path);
-    if (!mkdtemp(tmp.data)) {
-        buf_release(&tmp);
+    a->tmp = buf_detach(&tmp);
+    stop_add(STOP_EXIT, remove_folder, a->tmp); /* there is none of that name before mkdtemp() */
+    if (!mkdtemp(a->tmp)) {
+        a->tmp[0] = 0;
         return error("cannot make '%s': %s", a->path, strerror(errno));
     }
-    chmod(tmp.data, 0777 & ~mask);
-    a->lock = open(tmp.data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    chmod(a->tmp, 0777 & ~mask);
+    a->lock = open(a->tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (a->lock >= 0)
         flock(a->lock, LOCK_EX | LOCK_NB); /* without: it would be taken for a leftover at worst */
-    a->tmp = buf_detach(&tmp);
     return 0;
 }
 
@@ -200,8 +231,7 @@ int atomic_folder_commit(struct atomic_folder *a)
     if (rename(a->tmp, a->path) != 0) {
         rc = error("cannot make '%s': %s", a->path, strerror(errno));
     } else {
-        free(a->tmp);
-        a->tmp = NULL;
+        a->tmp[0] = 0;
         sync_folder(parent);
     }
     free(parent);
@@ -211,15 +241,10 @@ int atomic_folder_commit(struct atomic_folder *a)
 
 void atomic_folder_abort(struct atomic_folder *a)
 {
-    DIR *d = a->tmp ? opendir(a->tmp) : NULL;
-    const struct dirent *e;
-
-    while (d && (e = readdir(d)))
-        unlinkat(dirfd(d), e->d_name, 0); /* "." and ".." refuse */
-    if (d)
-        closedir(d);
+    if (a->tmp && a->tmp[0])
+        remove_folder(a->tmp);
     if (a->tmp)
-        rmdir(a->tmp);
+        stop_remove(a->tmp);
     if (a->path && a->lock >= 0)
         close(a->lock);
     free(a->tmp);

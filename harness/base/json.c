@@ -2,6 +2,7 @@
 #include "harness/base/json.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,11 +66,21 @@ static int check_text(const char *text, size_t nbytes, const char *where)
     return 0;
 }
 
+/* Else want of memory would be told as bad JSON. */
+static void set_hooks(void)
+{
+    cJSON_Hooks hooks = {xmalloc, free};
+
+    cJSON_InitHooks(&hooks);
+}
+
 cJSON *json_parse(const char *text, size_t nbytes, const char *where)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     const char *end = NULL, *stop = text + nbytes;
     cJSON *v;
 
+    pthread_once(&once, set_hooks);
     if (check_text(text, nbytes, where) != 0)
         return NULL;
     v = cJSON_ParseWithLengthOpts(text, nbytes, &end, 0);

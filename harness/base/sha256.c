@@ -10,7 +10,7 @@ void sha256_init(struct sha256 *s)
 {
     s->ctx = EVP_MD_CTX_new();
     if (!s->ctx || !EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL))
-        die("SHA-256 is not available in this OpenSSL");
+        die("out of memory, or this OpenSSL has no SHA-256");
 }
 
 void sha256_update(struct sha256 *s, const void *data, size_t nbytes)

@@ -1,4 +1,5 @@
 /* duo eval: (prune in memory, then) score. */
+#include "harness/base/stop.h"
 #include "harness/cmd/cmd.h"
 #include "harness/cmd/run.h"
 #include "harness/cmd/run_share.h"
@@ -11,6 +12,7 @@ int cmd_eval(int argc, char **argv)
     if (rc != 0)
         return rc > 0 ? 0 : 2;
     run_share_roles(&r.o);
+    stop_advice("with --resume FILE its results would have been kept");
     rc = run_open(&r);
     if (rc == 0) {
         rc = run_cells(&r, NULL, NULL);

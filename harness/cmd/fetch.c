@@ -8,6 +8,7 @@
 #include "data/sources.h"
 #include "harness/base/error.h"
 #include "harness/base/progress.h"
+#include "harness/base/stop.h"
 
 static void print_help(void)
 {
@@ -97,6 +98,7 @@ int cmd_fetch(int argc, char **argv)
     } else if (rc < 0) {
         rc = usage();
     } else {
+        stop_advice("what came is kept: the same command goes on from there");
         rc = fetch_run(&o) == 0 ? 0 : 1;
     }
     free(names);

@@ -7,6 +7,7 @@
 
 #include "harness/base/buf.h"
 #include "harness/base/error.h"
+#include "harness/base/stop.h"
 #include "harness/base/procs.h"
 #include "harness/cmd/cmd.h"
 
@@ -99,6 +100,7 @@ int main(int argc, char **argv)
     int rc;
 
     limit_spinning(argv);
+    stop_install();
     setlocale(LC_CTYPE, "C.UTF-8");
     if (procs_open() != 0)
         return 2;

@@ -10,6 +10,7 @@
 #include "harness/base/file.h"
 #include "harness/base/procs.h"
 #include "harness/base/sha256.h"
+#include "harness/base/stop.h"
 #include "harness/cmd/run.h"
 #include "harness/cmd/run_share.h"
 #include "harness/model/synthetic.h"
@@ -246,6 +247,15 @@ static size_t auto_rows(const struct run *r)
     return rows;
 }
 
+static void say_how_to_go_on(const struct run *r)
+{
+    struct buf b = {0};
+
+    buf_addf(&b, "results are in '%s': the same command goes on from there", r->o.resume);
+    stop_advice(buf_str(&b));
+    buf_release(&b);
+}
+
 static int open_parts(struct run *r)
 {
     if (list_cells(r) != 0 || check_outputs(&r->o) != 0 || run_options_locate(&r->o) != 0 ||
@@ -268,6 +278,8 @@ int run_open(struct run *r)
 
     if (run_share_check(r, open_parts(r)) != 0)
         return -1;
+    if (r->journal)
+        say_how_to_go_on(r);
     rows = run_share_rows(r->o.batch_tokens ? r->o.batch_tokens : auto_rows(r));
     session_open(&r->session, &r->model, rows, n_pages_for(rows), 0);
     for (size_t i = 0; i < r->o.n_tasks && r->o.per_layer; i++)

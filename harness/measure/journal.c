@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #include "harness/base/file.h"
 #include "harness/base/progress.h"
 #include "harness/base/sha256.h"
+#include "harness/base/stop.h"
 
 #define SCHEMA_VERSION 1
 #define MAX_PENDING 256
@@ -33,9 +35,10 @@ struct journal {
     char *path;
     struct entry pending[MAX_PENDING];
     size_t n_pending;
-    double committed; /* when, monotonic seconds */
-    int off;          /* a write has failed: nothing more is stored */
-    int warned;       /* of damaged rows */
+    pthread_mutex_t lock; /* at a signal another thread flushes */
+    double committed;     /* when, monotonic seconds */
+    int off;              /* a write has failed: nothing more is stored */
+    int warned;           /* of damaged rows */
 };
 
 /* First 8 bytes of SHA-256 over keys (with their NULs) and payload, as 16 hex digits. */
@@ -236,6 +239,11 @@ static int lock_folder(const char *path)
     return fd;
 }
 
+static void flush_at_signal(void *journal)
+{
+    journal_flush(journal);
+}
+
 int journal_open(struct journal **out, const char *path)
 {
     struct journal *j = xcalloc(1, sizeof(*j));
@@ -253,8 +261,11 @@ int journal_open(struct journal **out, const char *path)
         close(lock);
     j->committed = now_seconds();
     *out = j;
-    if (v == USABLE)
+    pthread_mutex_init(&j->lock, NULL);
+    if (v == USABLE) {
+        stop_add(STOP_SIGNAL, flush_at_signal, j);
         return 0;
+    }
     free(j->path);
     free(j);
     *out = NULL;
@@ -291,7 +302,7 @@ static int insert(struct journal *j, const struct entry *e)
 
 /* Entries wait in memory and not in an open transaction, so that the write lock is held for
  * milliseconds and another process gets its turn. */
-int journal_flush(struct journal *j)
+static int flush(struct journal *j)
 {
     int rc;
 
@@ -315,8 +326,18 @@ int journal_flush(struct journal *j)
     return j->off ? -1 : 0;
 }
 
-void journal_put(struct journal *j, const char *cell, const char *item, const void *payload,
-                 size_t nbytes)
+int journal_flush(struct journal *j)
+{
+    int rc;
+
+    pthread_mutex_lock(&j->lock);
+    rc = flush(j);
+    pthread_mutex_unlock(&j->lock);
+    return rc;
+}
+
+static void put(struct journal *j, const char *cell, const char *item, const void *payload,
+                size_t nbytes)
 {
     struct entry *e = &j->pending[j->n_pending];
 
@@ -328,7 +349,15 @@ void journal_put(struct journal *j, const char *cell, const char *item, const vo
     e->nbytes = nbytes;
     j->n_pending++;
     if (j->n_pending == MAX_PENDING || now_seconds() - j->committed >= COMMIT_SECONDS)
-        journal_flush(j);
+        flush(j);
+}
+
+void journal_put(struct journal *j, const char *cell, const char *item, const void *payload,
+                 size_t nbytes)
+{
+    pthread_mutex_lock(&j->lock);
+    put(j, cell, item, payload, nbytes);
+    pthread_mutex_unlock(&j->lock);
 }
 
 int journal_close(struct journal *j)
@@ -337,8 +366,10 @@ int journal_close(struct journal *j)
 
     if (!j)
         return 0;
+    stop_remove(j);
     rc = journal_flush(j);
     close_db(j);
+    pthread_mutex_destroy(&j->lock);
     free(j->path);
     free(j);
     return rc;
@@ -375,7 +406,7 @@ static int take_row(struct journal *j, const char *cell, const char *item, void 
     return 1;
 }
 
-int journal_get(struct journal *j, const char *cell, const char *item, void *out, size_t nbytes)
+static int get(struct journal *j, const char *cell, const char *item, void *out, size_t nbytes)
 {
     int rc, found = 0;
 
@@ -396,5 +427,15 @@ int journal_get(struct journal *j, const char *cell, const char *item, void *out
         warn_once(j, sqlite3_errmsg(j->db));
     sqlite3_reset(j->get);
     sqlite3_clear_bindings(j->get);
+    return found;
+}
+
+int journal_get(struct journal *j, const char *cell, const char *item, void *out, size_t nbytes)
+{
+    int found;
+
+    pthread_mutex_lock(&j->lock);
+    found = get(j, cell, item, out, nbytes);
+    pthread_mutex_unlock(&j->lock);
     return found;
 }

@@ -3,8 +3,8 @@
  *
  * What is promised: an entry is served only for the key under which it was stored, with the bytes
  * that were stored, whatever happened to the file (each row carries a checksum over its keys and
- * its payload). Everything committed survives the death of the process. What is not: entries not
- * yet committed (at most the last second's), and a journal on a network file system without
+ * its payload). Everything committed survives the death of the process, and SIGINT, SIGTERM and
+ * SIGHUP commit first. What is not: entries not yet committed (at most the last second's), and a journal on a network file system without
  * locks. One thread at a time per handle. */
 #ifndef DUO_MEASURE_JOURNAL_H
 #define DUO_MEASURE_JOURNAL_H

@@ -1,0 +1,27 @@
+/* The end of a process before its time. What must not stay behind is registered here, and is done
+ * on every way out: exit() (and so die(), for want of memory, say), SIGINT, SIGTERM and SIGHUP, and
+ * a mapped file that another process made shorter, which would else be a bare SIGBUS. Not on kill
+ * -9: what that may leave is harmless (see file.h, folder.h, journal.h). */
+#ifndef DUO_BASE_STOP_H
+#define DUO_BASE_STOP_H
+
+enum stop_kind {
+    STOP_EXIT,   /* on every way out */
+    STOP_SIGNAL, /* not on exit(), where its owner has closed it or memory is at an end */
+};
+
+/* fn(arg) runs at the end, the last added first, perhaps in another thread while the others go on.
+ * arg is also the key for stop_remove(), which returns only when fn is not running. */
+void stop_add(enum stop_kind kind, void (*fn)(void *arg), void *arg);
+void stop_remove(const void *arg);
+
+/* Installs the handlers and the thread that does the work outside of them; for main(). A signal
+ * that is ignored (nohup) stays so. After the work the process ends by the signal, with one line
+ * that says so (SIGBUS: exit status 1 and a line that names the file). A second signal, a second or
+ * more after the first, ends it at once. */
+void stop_install(void);
+
+/* What that line adds: how the run can go on. Copied, at most 500 bytes. */
+void stop_advice(const char *text);
+
+#endif
