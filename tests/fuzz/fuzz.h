@@ -23,9 +23,11 @@
     X(index)                                                                                       \
     X(journal)                                                                                     \
     X(json)                                                                                        \
+    X(records)                                                                                     \
     X(safetensors)                                                                                 \
     X(sentencepiece)                                                                               \
     X(split)                                                                                       \
+    X(table_spec)                                                                                  \
     X(tasks)                                                                                       \
     X(tiktoken)                                                                                    \
     X(tokenizer)

@@ -264,10 +264,24 @@ def answers():
     seed("http", "weak", OK.replace("\"one\"", "W/\"one\""))
 
 
+def records():
+    record = {"model": "m", "method": "wanda", "weight_sparsity": 0.5, "act_sparsity": 0, "protocol": "lmeval-0.4",
+              "task": "piqa", "n": 2, "metric": "acc", "value": 0.5, "stderr": 0.1, "time": "2026-01-02T03:04:05Z"}
+    line = json.dumps(record)
+    seed("records", "one", line + "\n")
+    seed("records", "two", line + "\n\n" + json.dumps(dict(record, metric="acc_norm", stderr=None)))
+    seed("records", "unknown", json.dumps(dict(record, colour=["red", {"a": 1}], samples_ns=[1, 2.5])))
+    seed("records", "speed", json.dumps(dict(record, task="bench", metric="median_ns", speedup=2.0, path="own")))
+    tables = os.path.join(ROOT, "..", "..", "..", "scripts", "tables")
+    for name in ("demo-50", "demo-speed"):
+        with open(os.path.join(tables, name + ".json"), "rb") as f:
+            seed("table_spec", name, f.read())
+
+
 def main():
     for old in glob.glob(os.path.join(ROOT, "*", "seed-*")):
         os.remove(old)
-    for make in (config, safetensors, tokenizers, documents, archives, journals, answers):
+    for make in (config, safetensors, tokenizers, documents, archives, journals, answers, records):
         make()
 
 
