@@ -1,4 +1,9 @@
-/* duogpt+: DuoGPT's choice of weights, then the kept ones solved for together.
+/* duogpt+: the share of activations dealt out, DuoGPT's choice of weights, then the kept ones
+ * solved for together.
+ *
+ * Dealt out (deals_out): before the sweep, on the dense model, the share of dropped inputs goes up
+ * in each layer where it costs that layer's output least (act_calib.h), in whole channels whose
+ * total is the share asked for; calibration and evaluation then run under these shares.
  *
  * The walk over the columns settles each weight once, from left to right. With the mask fixed, the
  * rows of W are independent least-squares problems over their kept positions,
@@ -75,11 +80,12 @@ static int prune(struct prune_job *job)
 
 const struct pruner pruner_duogpt_plus = {
     .name = "duogpt+",
-    .summary = "duogpt, then the kept weights solved for together",
+    .summary = "duogpt on activations dealt out in each layer, kept weights solved for together",
     .needs = NEED_GRAM | NEED_RESIDUAL,
     .takes = TAKES_SPARSITY | TAKES_CALIB | TAKES_OBS | TAKES_ALPHA | TAKES_REFIT,
     .sequential = 1,
     .order_act = 1,
     .alpha = 0.125,
+    .deals_out = 1,
     .prune = prune,
 };

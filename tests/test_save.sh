@@ -113,6 +113,24 @@ else
 	echo "not ok config_names_another_type"
 fi
 
+# ---- shares of activations that were dealt out go along
+
+act="--act-ratios dealt/act_ratios.json"
+dealt="--method duogpt+ --sparsity 0.5 --act-sparsity 0.5 --calib self:2x64"
+same_scores dealt_out_as_saved dealt $dealt
+if awk '{ n += $1 < 0.49995 || $1 >= 0.50005 || $2 < 0.49995 || $2 >= 0.50005 } END { exit n > 0 || NR != 3 }' \
+	dealt.values; then echo "ok dealt_out_to_four_decimals"; else
+	fail dealt_out_to_four_decimals "$(cat dealt.values)"
+fi
+act="--act-sparsity 0.5"
+same_scores not_dealt_out uniform $dealt --act-allocation uniform
+if [ ! -e uniform/act_ratios.json ] && ! cmp -s uniform.values dealt.values; then
+	echo "ok not_dealt_out_is_another"
+else
+	fail not_dealt_out_is_another "$(cat uniform.values)"
+fi
+act=
+
 # ---- layers that are gone
 
 # The share of zeros is that of the model in the folder, where nothing is gone.

@@ -91,6 +91,10 @@ struct stream_times {
     double nbytes;
 };
 
+/* A row's residual, squared, as a share of what it was: beyond it there is nothing but float32's
+ * rounding, and steps along that would lead anywhere. */
+#define REFIT_SOLVED 1e-14
+
 struct device;
 
 struct backend {
@@ -250,7 +254,8 @@ struct backend {
                       struct tensor coef, const struct obs_options *opt);
     /* The non-zero weights of w (n x k), each row on its own, move towards the least of
      * w_r h w_r^T - 2 w_r c_r^T: n_steps of conjugate gradients from where they are, preconditioned
-     * by h's diagonal. h: k x k, symmetric, positive definite; c: n x k. */
+     * by h's diagonal; a row is left alone once its residual is solved (REFIT_SOLVED) or it has no
+     * weights. h: k x k, symmetric, positive definite; c: n x k. */
     void (*refit)(struct device *dev, struct tensor w, struct tensor h, struct tensor c,
                   size_t n_steps);
     /* Zeroes w where its score is among the smallest. Score = |w[i,j]| * scale[j] (scale 1 x k, or

@@ -2,8 +2,10 @@
 #include "harness/cmd/prune.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "harness/base/error.h"
+#include "harness/base/buf.h"
 #include "harness/base/folder.h"
 #include "harness/cmd/cmd.h"
 
@@ -19,6 +21,16 @@ static int verify(const char *dir, char sha256[65])
     return 0;
 }
 
+/* The shares of activations that the weights were pruned for, where they differ. */
+static int save_shares(const struct run *r, const char *dir)
+{
+    char *path = path_join(dir, "act_ratios.json");
+    int rc = r->dealt.ratios ? act_ratios_write(path, r->dealt.n_layers, r->dealt.ratios) : 0;
+
+    free(path);
+    return rc;
+}
+
 static int fill(const struct run *r, const char *dir)
 {
     const struct run_options *o = &r->o;
@@ -27,7 +39,7 @@ static int fill(const struct run *r, const char *dir)
     if (save_weights(&r->model, dir, &o->saving) != 0 ||
         save_config(&r->model, dir, &o->saving, r->weight_zeros) != 0 ||
         save_companions(dir, o->model, o->tokenizer ? o->tokenizer : o->model) != 0 ||
-        verify(dir, sha256) != 0)
+        save_shares(r, dir) != 0 || verify(dir, sha256) != 0)
         return -1;
     return prune_write_provenance(r, dir, sha256);
 }

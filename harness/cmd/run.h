@@ -30,7 +30,9 @@ struct run {
     struct calib calib;
     double *act_ratios; /* --act-ratios: n_layers x N_GROUPS; or NULL */
     char act_ratios_sha256[65];
-    struct act_setting act; /* the rules of cell act_of */
+    struct act_setting dealt; /* the shares under which the weights in memory were pruned, for a
+                                 method that has them dealt out; else empty */
+    struct act_setting act;   /* the rules of cell act_of */
     const struct cell *act_of;
     struct prepared tasks[MAX_LIST];
     struct cell cells[MAX_LIST * MAX_LIST];
@@ -73,6 +75,10 @@ size_t run_dropped(const struct run *r);
  * which then are named once more. */
 int run_cells(struct run *r, int (*follow)(struct run *r, size_t cell, size_t first, void *arg),
               void *arg);
+
+/* Before the cell is pruned: if its method has the share of activations dealt out, finds r->dealt on
+ * the model, which is dense. 0 or error(). */
+int run_deal_out(struct run *r, const struct cell *c);
 
 /* Sets the rules of the cell's activations, calibrated for the weights as they are; once for a
  * cell. 0 or error(). */

@@ -36,25 +36,43 @@ static void print_shares(const struct act_setting *s)
     }
 }
 
+static int find(struct run *r, struct act_setting *out, const struct act_plan *p)
+{
+    double start = now_seconds();
+
+    act_setting_release(out);
+    if (act_calibrate(out, &r->model, p, r->calib.ids, r->calib.n_windows, r->calib.window) != 0)
+        return -1;
+    if (act_needs_ids(p) && !r->o.quiet)
+        fprintf(stderr, "activations calibrated in %.1f s\n", now_seconds() - start);
+    if (p->greedy && !p->ratios && !r->o.quiet)
+        print_shares(out);
+    return 0;
+}
+
+int run_deal_out(struct run *r, const struct cell *c)
+{
+    /* The sweep calibrates on exact top-k, whatever rule is evaluated. */
+    struct act_plan p = {.kind = ACT_TOPK, .sparsity = c->act_sparsity, .greedy = 1};
+
+    act_setting_release(&r->dealt);
+    if (c->act_sparsity <= 0 || !c->method->deals_out || !run_options_deals_out(&r->o, c->method))
+        return 0;
+    return find(r, &r->dealt, &p);
+}
+
 static int calibrate(struct run *r, const struct cell *c)
 {
     const struct run_options *o = &r->o;
     struct act_plan p = {.kind = o->act_rule,
                          .sparsity = c->act_sparsity,
-                         .greedy = o->act_greedy,
-                         .ratios = r->act_ratios};
-    double start = now_seconds();
+                         .greedy = run_options_deals_out(o, c->method),
+                         .ratios = r->dealt.ratios ? r->dealt.ratios : r->act_ratios};
 
-    act_setting_release(&r->act);
     r->act_of = NULL;
-    if (act_calibrate(&r->act, &r->model, &p, r->calib.ids, r->calib.n_windows, r->calib.window) !=
-        0)
+    if (find(r, &r->act, &p) != 0)
         return -1;
     r->act_of = c;
-    if (act_needs_ids(&p) && !o->quiet)
-        fprintf(stderr, "activations calibrated in %.1f s\n", now_seconds() - start);
-    if (o->act_greedy && !o->quiet)
-        print_shares(&r->act);
     return o->save_act_ratios ? act_ratios_write(o->save_act_ratios, r->act.n_layers, r->act.ratios)
                               : 0;
 }

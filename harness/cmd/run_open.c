@@ -305,6 +305,7 @@ void run_close(struct run *r)
     records_release(&r->records);
     calib_release(&r->calib);
     act_setting_release(&r->act);
+    act_setting_release(&r->dealt);
     free(r->act_ratios);
     model_close(&r->model);
     model_close(&r->dense);

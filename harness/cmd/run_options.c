@@ -120,7 +120,7 @@ static int check_takes(const struct run_options *o, const unsigned char *given)
                          o->n_methods == 1 ? o->methods[0]->name : "");
     if (run_options_act_calibrates(o) && !o->calib)
         return error("%s needs --calib, such as --calib c4:128x2048 or self:64x512",
-                     o->act_greedy ? "--act-allocation greedy" : "--act-rule threshold");
+                     o->act_rule != ACT_THRESHOLD ? "--act-allocation greedy" : "--act-rule threshold");
     if (any & TAKES_CALIB && !o->calib)
         return error("--method %s needs --calib, such as --calib c4:128x2048 or self:64x512",
                      o->methods[0]->name);
@@ -269,6 +269,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 
     assert(n_run_options <= MAX_OPTIONS);
     *o = (struct run_options){.act_rule = ACT_TOPK,
+                              .act_greedy = -1,
                               .alpha = NAN,
                               .refit_beta = 0,
                               .refit_steps = 20,

@@ -50,7 +50,8 @@ struct run_options {
     size_t n_methods, n_sparsities, n_act_sparsities;
     size_t nm_n, nm_m;
     enum act_kind act_rule; /* of all cells with sparse activations */
-    int act_greedy;         /* their share is dealt out in each layer; else the same everywhere */
+    int act_greedy;         /* 1: their share is dealt out in each layer; 0: the same everywhere;
+                               -1: as the method says */
     int act_last_half;      /* only the last half of each sequence is sparse */
     const char *act_ratios, *save_act_ratios; /* files of shares, or NULL */
     double refit_beta;
@@ -101,6 +102,9 @@ struct run_options {
 
 /* Parses; the strings point into argv. 0; 1 when help was printed; -1 after error(). */
 int run_options_parse(struct run_options *o, int argc, char **argv);
+
+/* Is a share of activations dealt out for this method? */
+int run_options_deals_out(const struct run_options *o, const struct pruner *method);
 
 /* Do the rules of the activations need the calibration set? */
 int run_options_act_calibrates(const struct run_options *o);

@@ -59,9 +59,18 @@ static int any_sparse(const struct run_options *o)
     return 0;
 }
 
+int run_options_deals_out(const struct run_options *o, const struct pruner *method)
+{
+    return o->act_greedy >= 0 ? o->act_greedy : method->deals_out && !o->act_ratios;
+}
+
 int run_options_act_calibrates(const struct run_options *o)
 {
-    return any_sparse(o) && (o->act_rule == ACT_THRESHOLD || o->act_greedy);
+    int deals_out = 0;
+
+    for (size_t i = 0; i < o->n_methods; i++)
+        deals_out |= run_options_deals_out(o, o->methods[i]);
+    return any_sparse(o) && (o->act_rule == ACT_THRESHOLD || deals_out);
 }
 
 static int check_ratios(const struct run_options *o)
@@ -70,7 +79,7 @@ static int check_ratios(const struct run_options *o)
         return 0;
     if (o->act_sparsities[0] >= 0)
         return error("--act-ratios and --act-sparsity exclude each other");
-    if (o->act_greedy)
+    if (o->act_greedy > 0)
         return error("--act-ratios and --act-allocation greedy exclude each other");
     for (size_t i = 0; i < o->n_methods; i++)
         if (o->methods[i]->restructure)
@@ -82,7 +91,7 @@ static int check_ratios(const struct run_options *o)
 int options_check_act(const struct run_options *o)
 {
     const char *idle = o->act_rule != ACT_TOPK ? "--act-rule"
-                       : o->act_greedy         ? "--act-allocation"
+                       : o->act_greedy > 0     ? "--act-allocation"
                        : o->act_last_half      ? "--act-part"
                                                : NULL;
 
@@ -92,7 +101,7 @@ int options_check_act(const struct run_options *o)
         return error("%s: no activations are sparse: give --act-sparsity, such as 0.5", idle);
     if (!o->save_act_ratios)
         return 0;
-    if (!o->act_greedy)
+    if (!any_sparse(o) || !run_options_deals_out(o, o->methods[0]))
         return error("--save-act-ratios saves what --act-allocation greedy finds");
     if (o->n_methods > 1 || o->n_sparsities > 1 || o->n_act_sparsities > 1)
         return error("--save-act-ratios: give one --method, one --sparsity, one --act-sparsity");

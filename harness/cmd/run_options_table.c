@@ -478,7 +478,8 @@ const struct run_option run_option_table[] = {
      "how inputs are dropped: topk (exact, per token; default), threshold\n" HELP_INDENT
      "(TEAL, calibrated), wina (top-k, weighed by the weights' columns)",
      options_act_rule, 0, EVERY},
-    {0, "act-allocation", "NAME", "uniform (default), or greedy in each layer (TEAL, calibrated)",
+    {0, "act-allocation", "NAME", "uniform (default), or greedy in each layer (TEAL, calibrated;\n" HELP_INDENT
+     "default of duogpt+)",
      options_act_allocation, 0, EVERY},
     {0, "act-part", "NAME", "all (default), or last-half: only that of each prompt is sparse",
      options_act_part, 0, EVERY},

@@ -132,8 +132,9 @@ static void set_cost(struct run *r, const struct cell *c, double seconds)
 
 int run_prune(struct run *r, const struct cell *c)
 {
-    struct prune_options p = run_prune_options(r, c);
+    struct prune_options p;
     struct sweep_times t;
+    double start;
 
     if (r->weights_of && run_same_weights(r->weights_of, c))
         return 0;
@@ -145,14 +146,18 @@ int run_prune(struct run *r, const struct cell *c)
     if (r->pruned && model_restore(&r->model) != 0)
         return -1;
     r->pruned = c->method->takes != 0;
-    if (r->pruned && keep_layers(r, c) != 0)
-        return -1;
+    start = now_seconds();
     if (r->dev->ops->memory_peak)
         r->dev->ops->memory_peak(r->dev);
+    if (run_deal_out(r, c) != 0) /* on layers that no store takes for pruned ones */
+        return -1;
+    p = run_prune_options(r, c);
+    if (r->pruned && keep_layers(r, c) != 0)
+        return -1;
     if (sweep_prune(&r->model, c->method, &p, r->calib.ids, r->calib.n_windows, r->calib.window,
                     &t) != 0)
         return -1;
-    set_cost(r, c, t.total);
+    set_cost(r, c, now_seconds() - start);
     if (c->method->takes && !r->o.quiet)
         print_pruned(r, c, &t);
     sweep_times_release(&t);

@@ -18,7 +18,9 @@ struct prune_options run_prune_options(const struct run *r, const struct cell *c
         .nm_n = o->nm_n,
         .nm_m = o->nm_m,
         .act_sparsity = c->act_sparsity,
-        .act_ratios = c->act_sparsity > 0 ? r->act_ratios : NULL,
+        .act_ratios = c->act_sparsity <= 0 ? NULL
+                      : r->act_ratios      ? r->act_ratios
+                                           : r->dealt.ratios,
         .alpha = isnan(o->alpha) ? c->method->alpha : o->alpha,
         .correct = o->correct,
         .refit_beta = o->refit_beta,
@@ -41,7 +43,7 @@ static void act_fields(const struct run *r, const struct cell *c, struct record 
     if (c->act_sparsity <= 0)
         return;
     record_set(&out->act_rule, rules[r->o.act_rule]);
-    if (r->o.act_greedy)
+    if (run_options_deals_out(&r->o, c->method))
         record_set(&out->act_allocation, "greedy");
     if (r->act_ratios) {
         record_set(&out->act_allocation, "file");

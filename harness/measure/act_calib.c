@@ -301,6 +301,8 @@ static int run_all(struct calibration *c)
         rc = calibrate_layer(c);
     if (rc == 0)
         progress_end(&c->progress);
+    if (deals_out(c->plan) && c->plan->kind != ACT_THRESHOLD)
+        act_whole_channels(c->m, c->plan->sparsity, c->out->ratios);
     close_all(c);
     model_set_activation(c->m, ACT_DENSE, 0);
     return rc;

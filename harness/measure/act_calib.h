@@ -17,7 +17,8 @@
 struct act_plan {
     enum act_kind kind;
     double sparsity;      /* mean share of zeros, 0 <= s < 1 */
-    int greedy;           /* dealt out in each layer by act_allocate; else the same everywhere */
+    int greedy;           /* dealt out in each layer by act_allocate, of rules that count channels
+                             in whole ones; else the same everywhere */
     const double *ratios; /* n_layers x N_GROUPS: these shares instead; NULL */
 };
 
@@ -45,12 +46,22 @@ void act_set(struct model *m, const struct act_setting *s);
 /* The mean share of all layers' groups. */
 double act_mean(const struct model *m, const double *ratios);
 
+/* Turns shares whose mean is the target into whole channels dropped per token, each share the least
+ * that drops its number: floor(width share) or one more, those with the largest part of a channel
+ * first, so that the total is met again: |act_mean() - target| is at most half a channel of the
+ * groups with the fewest weights a channel, which make up for the rest (2.7e-5 of the demo model).
+ * The mean is over the weights
+ * of the decoder's linears, each one's share of inputs that are dropped weighed by its number of
+ * weights: what a record's act_zeros measures, which is more only by inputs that are 0 anyway. */
+void act_whole_channels(const struct model *m, double target, double *ratios);
+
 /* TEAL's greedy allocation in one layer, for N_GROUPS groups of `weights` weights (0: not there).
  * All shares begin at 0. Each step raises the share of the group that costs the least error for it,
- * as loss(arg, shares) says, by as much as adds ACT_STEP (or a whole part of the target just
+ * as loss(arg, shares) says (what a step costs is taken to rise while others' shares do: a group is
+ * asked again only when it looks cheapest), by as much as adds ACT_STEP (or a whole part of the target just
  * below) to the mean, none above ACT_MOST (or the target, if larger), until the mean is the target;
  * if the target everywhere costs less error in the end, that it is. Ties go to the first. */
-#define ACT_STEP 0.01
+#define ACT_STEP 0.02
 #define ACT_MOST 0.95
 void act_allocate(double shares[N_GROUPS], const double weights[N_GROUPS], double target,
                   double (*loss)(void *arg, const double shares[N_GROUPS]), void *arg);

@@ -33,7 +33,7 @@ struct prune_options {
                           the share that goes */
     size_t nm_n, nm_m; /* N:M: n zeros in m consecutive columns; 0: unstructured */
     double act_sparsity;      /* run-time top-k, known to methods that calibrate on sparse inputs */
-    const double *act_ratios; /* or its shares per layer and group, n_layers x N_GROUPS; NULL */
+    const double *act_ratios; /* its shares per layer and group, n_layers x N_GROUPS; NULL: equal */
     double alpha, damp;
     enum correct_part correct; /* the choice of weights, or the update of those kept; or both */
     double refit_beta;         /* share of the residual that kept weights make up for */
@@ -81,6 +81,8 @@ struct pruner {
                        0: all groups of a layer from one pass with dense inputs */
     int order_act;  /* the default order */
     double alpha;   /* the default */
+    int deals_out;  /* 1: the shares of the activations are dealt out by default: greedy in each
+                       layer, on the dense model, before the sweep that then calibrates on them */
     /* Unstructured. 0, or error() naming layer and linear. Call pruner_run(). */
     int (*prune)(struct prune_job *job);
     /* Structured, else NULL; called for a sparsity above 0. 0, or error(). */

@@ -5,7 +5,7 @@
 #include "harness/base/error.h"
 
 /* The state of conjugate gradients, n x k each but rz: residual c - w h and direction, both 0 where
- * w is pruned; rz: r (diag h)^-1 r^T of each row. */
+ * w is pruned; rz: r (diag h)^-1 r^T of each row, rz[n + row] what it was at first. */
 struct gradients {
     size_t n, k;
     unsigned char *kept;
@@ -48,7 +48,7 @@ static void step(struct gradients *g, size_t row, float *w, const float *h)
 
     for (size_t j = 0; j < g->k; j++)
         pq += kept[j] ? (double)p[j] * q[j] : 0;
-    if (!(pq > 0) || g->rz[row] <= 0) /* solved, or a row without weights */
+    if (!(pq > 0) || !(g->rz[row] > REFIT_SOLVED * g->rz[g->n + row]))
         return;
     length = (float)(g->rz[row] / pq);
     for (size_t j = 0; j < g->k; j++) {
@@ -67,7 +67,7 @@ void cpu_refit(struct device *dev, struct tensor w, struct tensor h, struct tens
     size_t n = w.rows, k = w.cols, total = n * k;
     struct tensor p = device_tensor(dev, DTYPE_F32, n, k), q = device_tensor(dev, DTYPE_F32, n, k);
     struct gradients g = {n, k, xmalloc(total), xmalloc(total * sizeof(float)), p.data, q.data,
-                          xmalloc(n * sizeof(double))};
+                          xmalloc(2 * n * sizeof(double))};
     float *wv = w.data;
     const float *cv = c.data;
 
@@ -79,7 +79,7 @@ void cpu_refit(struct device *dev, struct tensor w, struct tensor h, struct tens
             g.r[i] = g.kept[i] ? cv[i] - g.q[i] : 0;
             g.p[i] = 0;
         }
-        g.rz[row] = turn(&g, row, h.data, 0);
+        g.rz[row] = g.rz[n + row] = turn(&g, row, h.data, 0);
     }
     for (size_t s = 0; s < n_steps; s++) {
         cpu_multiply(dev, q, p, h, 0);

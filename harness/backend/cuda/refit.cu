@@ -5,14 +5,14 @@
 
 #define THREADS 256
 
-/* n x k each; rz: n */
+/* n x k each; rz: n, then n that it was at first */
 struct gradients {
     float *w, *r, *p;
     const float *q;
     const float *diag; /* of h: k */
     unsigned char *kept;
     double *rz;
-    size_t k;
+    size_t n, k;
 };
 
 static __global__ void take_diagonal(float *diag, const float *h, size_t k)
@@ -41,7 +41,7 @@ static __global__ void begin(gradients g, const float *c)
     }
     sum = block_sum(sum, slots);
     if (threadIdx.x == 0)
-        g.rz[blockIdx.x] = sum;
+        g.rz[blockIdx.x] = g.rz[g.n + blockIdx.x] = sum;
 }
 
 /* q = p h: one step. */
@@ -55,7 +55,7 @@ static __global__ void step(gradients g)
     for (size_t j = threadIdx.x; j < g.k; j += blockDim.x)
         pq += g.kept[at + j] ? (double)g.p[at + j] * g.q[at + j] : 0;
     pq = block_sum(pq, first);
-    if (!(pq > 0) || rz <= 0) /* solved, or a row without weights: the same in all threads */
+    if (!(pq > 0) || !(rz > REFIT_SOLVED * g.rz[g.n + blockIdx.x])) /* the same in all threads */
         return;
     length = (float)(rz / pq);
     for (size_t j = threadIdx.x; j < g.k; j += blockDim.x) {
@@ -84,7 +84,7 @@ void cuda_refit(struct device *dev, struct tensor w, struct tensor h, struct ten
     gradients g = {(float *)w.data, (float *)r.data, (float *)p.data, (const float *)q.data,
                    (float *)cuda_alloc(dev, k * sizeof(float)),
                    (unsigned char *)cuda_alloc(dev, n * k),
-                   (double *)cuda_alloc(dev, n * sizeof(double)), k};
+                   (double *)cuda_alloc(dev, 2 * n * sizeof(double)), n, k};
 
     take_diagonal<<<n_blocks(k, THREADS), THREADS, 0, stream_of(dev)>>>((float *)g.diag,
                                                                         (const float *)h.data, k);
