@@ -138,7 +138,7 @@ lose() { # RANK PROCESSES: kills that rank once the second cell has begun
 
 lose 2 3
 result $? a_lost_process_ends_the_run
-check with_a_clear_line grep -q "^duo: ended from outside, as happens when a process of the run is lost; what was done is in $dir/journal" "$dir/said"
+check with_a_clear_line [ "$(grep -c "^duo: stopped by SIGTERM; results are in '$dir/journal': the same command goes on from there, with any number" "$dir/said")" = 1 ]
 lose 0 4
 result $? so_does_rank_0
 more="--resume $dir/journal"

@@ -2,7 +2,6 @@
 #include "harness/base/procs.h"
 
 #include <sched.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +19,7 @@ static const struct procs_kind *const kinds[] = {
 
 static const struct procs_kind *kind; /* NULL: one process */
 static int rank, size = 1, local_rank, local_size = 1;
-static char host[64], label[96], last_words[512];
+static char host[64], label[96];
 
 /* ---- joining and leaving */
 
@@ -36,15 +35,6 @@ static int refuse_many(int n)
 {
     error_silence(launcher_says("OMPI_COMM_WORLD_RANK", "PMI_RANK", 0) > 0); /* once is enough */
     return error("started as one of %d processes, but this build has no MPI: make MPI=1", n);
-}
-
-/* Only calls that a signal's handler may make. */
-static void say_last_words(int signal_number)
-{
-    ssize_t unused = write(STDERR_FILENO, last_words, strlen(last_words));
-
-    (void)unused;
-    _exit(128 + signal_number);
 }
 
 /* A process that leaves on its own would leave the others waiting. */
@@ -134,19 +124,6 @@ int procs_threads(void)
     if (n > n_online / local_size)
         n = n_online / local_size;
     return n ? n : 1;
-}
-
-void procs_last_words(const char *line)
-{
-    struct sigaction act = {.sa_handler = SIG_DFL};
-
-    if (rank > 0 || size == 1)
-        return;
-    if (line) {
-        snprintf(last_words, sizeof(last_words), "duo: %s\n", line);
-        act.sa_handler = say_last_words;
-    }
-    sigaction(SIGTERM, &act, NULL);
 }
 
 /* ---- all */

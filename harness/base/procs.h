@@ -34,10 +34,6 @@ const char *procs_host(void); /* this machine's name */
  * others on this machine may run on them too; 0 (all of them) for a process alone. */
 int procs_threads(void);
 
-/* What rank 0 says when it is told to end from outside, as it is when another process was lost.
- * The line is copied; NULL: nothing. */
-void procs_last_words(const char *line);
-
 /* ---- all */
 
 void procs_barrier(void);

@@ -251,7 +251,9 @@ static void say_how_to_go_on(const struct run *r)
 {
     struct buf b = {0};
 
-    buf_addf(&b, "results are in '%s': the same command goes on from there", r->o.resume);
+    buf_addf(&b, "results are in '%s': the same command goes on from there%s", r->o.resume,
+             procs_size() == 1 ? ""
+                               : ", with any number of processes (if one was lost, mpirun says so)");
     stop_advice(buf_str(&b));
     buf_release(&b);
 }

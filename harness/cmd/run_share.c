@@ -16,16 +16,6 @@
 
 void run_share_roles(struct run_options *o)
 {
-    char line[400];
-
-    if (procs_size() == 1)
-        return;
-    snprintf(line, sizeof(line),
-             "ended from outside, as happens when a process of the run is lost; %s%s%s",
-             o->resume ? "what was done is in " : "no --resume FILE was given: nothing is kept",
-             o->resume ? o->resume : "",
-             o->resume ? ", and the same command with any number of processes goes on" : "");
-    procs_last_words(line);
     if (procs_rank() == 0)
         return;
     o->quiet = 1;
