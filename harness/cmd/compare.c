@@ -35,7 +35,9 @@ static void help(void)
          "                           mean, a task) or per cent (ppl, speed, speedup), such as\n"
          "                           'acc<-0.5', 'ppl>1%', 'speed<-3%'; may be repeated\n\n"
          "Status: 0; 1 if a rule is broken or, without rules, something is WORSE; 3 if something\n"
-         "could not be compared.");
+         "could not be compared.\n\n"
+         "example:\n"
+         "  duo compare before.jsonl after.jsonl --fail-if 'acc<-0.5' --fail-if 'ppl>1%'");
 }
 
 /* ---- options */

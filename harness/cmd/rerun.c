@@ -21,7 +21,9 @@ static void help(void)
          "the two as duo compare does. Options of eval or bench take the place of the record's,\n"
          "such as --data DIR or --threads 4; --out FILE keeps the new records. Relative folders "
          "are\n"
-         "those of the command in the record.");
+         "those of the command in the record.\n\n"
+         "example:\n"
+         "  duo rerun results.jsonl:3 --threads 4");
 }
 
 /* ---- the record */
