@@ -69,5 +69,4 @@ const struct pruner pruner_shortgpt = {
     .needs = NEED_WINDOWS,
     .takes = TAKES_SPARSITY | TAKES_CALIB,
     .restructure = restructure,
-    .whole_layers = 1,
 };

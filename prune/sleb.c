@@ -30,5 +30,4 @@ const struct pruner pruner_sleb = {
     .needs = NEED_WINDOWS,
     .takes = TAKES_SPARSITY | TAKES_CALIB,
     .restructure = restructure,
-    .whole_layers = 1,
 };

@@ -162,6 +162,58 @@ static void sizes(void)
     refuses("{\"max_position_embeddings\": 4294967296}", "field 'max_position_embeddings'");
 }
 
+/* ---- duo's own form */
+
+#define FORM(heads, kv, m, rest)                                                                   \
+    "{\"num_attention_heads\": " heads ", \"num_key_value_heads\": " kv                            \
+    ", \"intermediate_size\": " m rest "}"
+#define WHOLE FORM("2", "1", "12", "")
+#define OWN(layers)                                                                                \
+    "{\"model_type\": \"duo-llama\", \"head_dim\": 4, \"duo_layers\": [" layers "]}"
+
+static void own_form(void)
+{
+    struct llama_config c;
+    struct layer_form f;
+
+    accepts(OWN(WHOLE ", " WHOLE), &c);
+    CHECK(config_n_linear_params(&c) == 2 * (8 * 8 * 2 + 8 * 4 * 2 + 3 * 8 * 12));
+    CHECK(config_n_params(&c) == config_n_linear_params(&c) + 5 * 8 + 2 * 80);
+    config_release(&c);
+    CHECK(c.forms == NULL);
+    accepts(OWN(FORM("0", "0", "5", ", \"o_bias\": true") ", " FORM(
+                "1", "1", "0", ", \"attention_basis\": true, \"down_bias\": false")),
+            &c);
+    CHECK(c.n_heads == 2 && c.intermediate == 12);
+    f = config_layer(&c, 0);
+    CHECK(f.n_heads == 0 && f.n_kv_heads == 0 && f.intermediate == 5 && f.o_bias && !f.down_bias);
+    f = config_layer(&c, 1);
+    CHECK(f.n_heads == 1 && f.n_kv_heads == 1 && f.intermediate == 0 && !f.o_bias);
+    CHECK(f.attention_basis && !f.mlp_basis && !f.down_bias);
+    /* by hand: neurons, a head of 4 and its basis; then norms of two parts, one bias, the last */
+    CHECK(config_n_linear_params(&c) == 3 * 8 * 5 + 4 * 8 * 4 + 64);
+    CHECK(config_n_params(&c) == config_n_linear_params(&c) + (2 + 1 + 1) * 8 + 2 * 80);
+    config_release(&c);
+}
+
+static void own_form_refused(void)
+{
+    refuses("{\"model_type\": \"duo-llama\"}", "duo_layers");
+    refuses(OWN(WHOLE), "'duo_layers' has 1 layers, num_hidden_layers is 2");
+    refuses(OWN(WHOLE ", 3"), "duo_layers 1: not an object");
+    refuses(OWN(WHOLE ", {}"), "duo_layers 1");
+    refuses(OWN(FORM("3", "1", "12", "") ", " WHOLE), "duo_layers 0");
+    refuses(OWN(FORM("2", "2", "12", "") ", " WHOLE), "duo_layers 0");
+    refuses(OWN(FORM("2", "1", "13", "") ", " WHOLE), "duo_layers 0");
+    refuses(OWN(FORM("-1", "1", "12", "") ", " WHOLE), "duo_layers 0");
+    refuses(OWN(FORM("2", "0", "12", "") ", " WHOLE), "2 heads do not go with 0 heads of keys");
+    refuses(OWN(FORM("0", "1", "12", "") ", " WHOLE), "0 heads do not go with 1 heads of keys");
+    refuses(OWN(FORM("2", "1", "12", ", \"o_bias\": 1") ", " WHOLE), "'o_bias'");
+    refuses("{\"model_type\": \"duo-llama\", \"duo_layers\": [" WHOLE ", " WHOLE "]}",
+            "'head_dim' is missing");
+    refuses("{\"model_type\": \"duo\"}", "'model_type' is 'duo'");
+}
+
 static void refuses_file(const char *text, size_t nbytes, const char *message)
 {
     struct llama_config c;
@@ -243,6 +295,8 @@ int main(void)
     RUN(other_models);
     RUN(unknown_ropes);
     RUN(sizes);
+    RUN(own_form);
+    RUN(own_form_refused);
     RUN(junk);
     RUN(rope_default_and_linear);
     RUN(rope_llama3);

@@ -143,9 +143,51 @@ if cmp -s a_values b_values && [ -s a_values ] && sed 's/"num_hidden_layers": 4/
 else
 	fail removed_layers_as_saved "$(cat a b)"
 fi
-run prune -m "$demo/model" --method blockpruner --sparsity 0.3 --calib self:2x64 --save x
-if [ $rc = 2 ] && [ ! -e x ] && grep -q 'cannot describe' err; then echo "ok layers_of_other_shapes"; else
-	fail layers_of_other_shapes "not refused"
+
+# ---- layers of other shapes: duo's own form
+
+# As same_scores, but for the share of zeros, which is that of the model in the folder.
+same_parts() { # METHOD
+	run prune -m "$demo/model" --method $1 --sparsity 0.3 --calib self:2x64 $tasks --save "own_$1"
+	[ $rc = 0 ] || { fail "$1_as_saved" "not saved" && return; }
+	values out | cut -d' ' -f2- >a
+	params=$(grep -o '"effective_params": [0-9]*' out | sort -u)
+	run eval -m "own_$1" $tasks
+	values out | cut -d' ' -f2- >b
+	left=$(grep -o '"effective_params": [0-9]*' out | sort -u)
+	if [ $rc = 0 ] && [ "$(wc -l <a)" = 3 ] && cmp -s a b && [ "$params" = "$left" ] &&
+		grep -q '"model_type": "duo-llama"' "own_$1/config.json"; then
+		echo "ok $1_as_saved"
+	else
+		fail "$1_as_saved" "in memory: $(cat a) $params; saved: $(cat b) $left"
+	fi
+}
+for method in blockpruner 2ssp flap slicegpt; do same_parts $method; done
+run prune -m own_flap --method dense --threads 1 --quiet --save again
+if [ $rc = 0 ] && cmp -s again/model.safetensors own_flap/model.safetensors &&
+	cmp -s again/config.json own_flap/config.json; then echo "ok own_form_saved_again"; else
+	fail own_form_saved_again "another"
+fi
+told() { # NAME TEXT ARGS...: one line with that text, status 1
+	name=$1 text=$2
+	shift 2
+	run "$@" --threads 1 --quiet
+	if [ $rc = 1 ] && [ "$(wc -l <err)" = 1 ] && grep -qF "$text" err; then echo "ok $name"; else
+		fail "$name" "'$text' expected"
+	fi
+}
+told own_form_not_pruned_again "scored, not pruned again" eval -m own_2ssp -t piqa --data "$demo" \
+	--limit 1 --method magnitude --sparsity 0.5
+told own_form_not_timed "bench times them beside the whole model" bench -m own_2ssp
+told own_form_not_streamed "neither streamed" eval -m own_2ssp -t piqa --data "$demo" --weights stream
+if grep -q '{"layer": 0, "removed": "parts", "heads": \[[1-4], 4\], "neurons": \[[0-9]*, 688\]}' \
+	own_flap/duo.json && grep -q '"removed": "attention", "heads": \[0, 4\]' own_2ssp/duo.json &&
+	[ "$(grep -c '"removed": "layer", "heads": \[0, 4\], "neurons": \[0, 688\]' removed/duo.json)" = 2 ] &&
+	grep -q '"hidden_size": \[[0-9]*, 256\]' own_slicegpt/duo.json; then
+	echo "ok what_was_removed_is_listed"
+else
+	rc=0
+	fail what_was_removed_is_listed "$(grep -h '"removed"' own_2ssp/duo.json removed/duo.json)"
 fi
 
 # ---- what duo.json says

@@ -192,7 +192,12 @@ int cmd_bench(int argc, char **argv)
     if (rc != 0)
         return rc > 0 ? 0 : 2;
     r.keep_dense = 1;
-    rc = run_open(&r) != 0 || bench_cells(&r) != 0;
+    rc = run_open(&r);
+    if (rc == 0 && r.model.config.forms)
+        rc = error("%s has lost parts already: bench times them beside the whole model: give that "
+                   "with -m, and --method and --sparsity",
+                   r.o.model);
+    rc = rc != 0 || bench_cells(&r) != 0;
     run_close(&r);
     return rc;
 }

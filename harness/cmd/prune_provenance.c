@@ -37,7 +37,7 @@ static void add_recipe(struct buf *b, const struct record *cell)
     buf_adds(b, "\n  },\n");
 }
 
-/* Per layer the share of zeros of each linear. */
+/* Per layer that is left the share of zeros of each linear that it has. */
 static void add_zeros(struct buf *b, const struct model *m)
 {
     buf_adds(b, "  \"zeros\": [");
@@ -45,12 +45,54 @@ static void add_zeros(struct buf *b, const struct model *m)
         const struct layer *l = &m->layers[i];
 
         buf_adds(b, i ? ",\n    {" : "\n    {");
-        for (int k = 0; k < N_LINEARS; k++) {
-            buf_addf(b, "%s\"%s\": ", k ? ", " : "", l->linears[k].name);
+        for (int k = 0, n = 0; k < N_LINEARS; k++) {
+            if (tensor_numel(l->linears[k].w) == 0)
+                continue;
+            buf_addf(b, "%s\"%s\": ", n++ ? ", " : "", l->linears[k].name);
             pyjson_add_number(b, (double)linear_zeros(m, i, k) /
                                      (double)tensor_numel(l->linears[k].w));
         }
         buf_addc(b, '}');
+    }
+    buf_adds(b, "\n  ],\n");
+}
+
+/* What went of a layer, as JSON; l NULL: all of it. */
+static const char *removed(const struct layer_form *was, const struct layer *l)
+{
+    int attention = was->n_heads && !(l && layer_has_attention(l));
+    int mlp = was->intermediate && !(l && layer_has_mlp(l));
+
+    if (attention || mlp)
+        return !mlp ? "\"attention\"" : !attention ? "\"mlp\"" : "\"layer\"";
+    return l->shape.n_heads < was->n_heads || l->intermediate < was->intermediate ? "\"parts\""
+                                                                                  : "null";
+}
+
+/* One line for layer i of the model as it was read. */
+static void add_left(struct buf *b, const struct model *m, size_t i, const struct layer *l)
+{
+    struct layer_form was = config_layer(&m->source, i);
+
+    buf_addf(b,
+             "%s    {\"layer\": %zu, \"removed\": %s, \"heads\": [%zu, %zu], \"neurons\": "
+             "[%zu, %zu]}",
+             i ? ",\n" : "\n", i, removed(&was, l), l ? l->shape.n_heads : 0, was.n_heads,
+             l ? l->intermediate : 0, was.intermediate);
+}
+
+/* Of every layer heads and neurons, [left, of]; and the hidden size. */
+static void add_layers(struct buf *b, const struct model *m)
+{
+    size_t next = 0;
+
+    buf_addf(b, "  \"hidden_size\": [%zu, %zu],\n  \"layers\": [", m->config.hidden,
+             m->source.hidden);
+    for (size_t i = 0; i < m->source.n_layers; i++) {
+        int there = next < m->config.n_layers && m->layers[next].source == i;
+
+        add_left(b, m, i, there ? &m->layers[next] : NULL);
+        next += (size_t)there;
     }
     buf_adds(b, "\n  ],\n");
 }
@@ -91,6 +133,7 @@ int prune_write_provenance(const struct run *r, const char *dir, const char *sav
     add_number(&b, "n_params", cell.n_params);
     add_number(&b, "n_linear_params", cell.n_linear_params);
     add_number(&b, "weight_zeros", r->weight_zeros);
+    add_layers(&b, &r->model);
     add_zeros(&b, &r->model);
     rc = add_scores(&b, &r->records);
     buf_adds(&b, "}\n");

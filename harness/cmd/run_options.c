@@ -178,10 +178,6 @@ static int check_one_model(const struct run_options *o)
     if (o->n_methods > 1 || o->n_sparsities > 1 || o->n_act_sparsities > 1)
         return error("one model %s: give one --method, one --sparsity, one --act-sparsity",
                      o->command == RUN_PRUNE ? "is saved" : "generates");
-    if (o->command == RUN_PRUNE && o->n_methods && o->methods[0]->restructure &&
-        !o->methods[0]->whole_layers)
-        return error("method %s leaves layers that a LLaMA's config.json cannot describe",
-                     o->methods[0]->name);
     return 0;
 }
 

@@ -50,7 +50,8 @@ double act_mean(const struct model *m, const double *ratios);
  * that drops its number: floor(width share) or one more, those with the largest part of a channel
  * first, so that the total is met again: |act_mean() - target| is at most half a channel of the
  * groups with the fewest weights a channel, which make up for the rest (2.7e-5 of the demo model).
- * The mean is over the weights
+ * (Layers of other shapes than the rest, of a model with parts removed, are counted together in
+ * act_zeros, which is then the mean only nearly.) The mean is over the weights
  * of the decoder's linears, each one's share of inputs that are dropped weighed by its number of
  * weights: what a record's act_zeros measures, which is more only by inputs that are 0 anyway. */
 void act_whole_channels(const struct model *m, double target, double *ratios);

@@ -87,7 +87,6 @@ struct pruner {
     int (*prune)(struct prune_job *job);
     /* Structured, else NULL; called for a sparsity above 0. 0, or error(). */
     int (*restructure)(struct restructure_job *job);
-    int whole_layers; /* 1: structured, and all that it removes are whole layers: still a LLaMA */
 };
 
 /* Runs the method on one group, after its statistics are found to be finite. 0, or error() naming

@@ -575,6 +575,8 @@ int sweep_prune(struct model *m, const struct pruner *method, const struct prune
     w.clock = start;
     if (!method->takes) { /* dense: every layer stays as it is */
         rc = 0;
+    } else if (m->config.forms) {
+        rc = error("the model has lost parts already: it can be scored, not pruned again");
     } else if (method->restructure) {
         rc = restructure(&w, ids);
     } else if (check_nm(m, method, o) != 0) {

@@ -79,29 +79,39 @@ static int check_tensor(const struct checkpoint *c, const char *name, size_t row
 }
 
 /* The tensors of one decoder layer: "model.layers.N.", the name, ".weight". */
-#define N_LAYER_TENSORS 9
+#define MAX_LAYER_TENSORS 13
 
 struct wanted {
     const char *name;
     size_t rows, cols;
 };
 
-static void layer_tensors(const struct llama_config *k, struct wanted out[N_LAYER_TENSORS])
+/* Their number. */
+static size_t layer_tensors(const struct llama_config *k, size_t layer,
+                            struct wanted out[MAX_LAYER_TENSORS])
 {
-    size_t q = k->n_heads * k->head_dim, kv = k->n_kv_heads * k->head_dim;
-    const struct wanted all[N_LAYER_TENSORS] = {
-        {"input_layernorm", 1, k->hidden},
-        {"post_attention_layernorm", 1, k->hidden},
+    struct layer_form f = config_layer(k, layer);
+    size_t q = f.n_heads * k->head_dim, kv = f.n_kv_heads * k->head_dim, n = 0;
+    const struct wanted all[MAX_LAYER_TENSORS] = {
+        {"input_layernorm", f.n_heads > 0, k->hidden},
+        {"post_attention_layernorm", f.intermediate > 0, k->hidden},
         {"self_attn.q_proj", q, k->hidden},
         {"self_attn.k_proj", kv, k->hidden},
         {"self_attn.v_proj", kv, k->hidden},
         {"self_attn.o_proj", k->hidden, q},
-        {"mlp.gate_proj", k->intermediate, k->hidden},
-        {"mlp.up_proj", k->intermediate, k->hidden},
-        {"mlp.down_proj", k->hidden, k->intermediate},
+        {"mlp.gate_proj", f.intermediate, k->hidden},
+        {"mlp.up_proj", f.intermediate, k->hidden},
+        {"mlp.down_proj", k->hidden, f.intermediate},
+        {"self_attn.o_bias", (size_t)f.o_bias, k->hidden},
+        {"mlp.down_bias", (size_t)f.down_bias, k->hidden},
+        {"self_attn.basis", f.attention_basis ? k->hidden : 0, k->hidden},
+        {"mlp.basis", f.mlp_basis ? k->hidden : 0, k->hidden},
     };
 
-    memcpy(out, all, sizeof(all));
+    for (size_t i = 0; i < MAX_LAYER_TENSORS; i++)
+        if (all[i].rows && all[i].cols)
+            out[n++] = all[i];
+    return n;
 }
 
 static void layer_tensor_name(char out[96], size_t layer, const char *name)
@@ -111,11 +121,11 @@ static void layer_tensor_name(char out[96], size_t layer, const char *name)
 
 static int check_layer(const struct checkpoint *c, size_t layer)
 {
-    struct wanted want[N_LAYER_TENSORS];
+    struct wanted want[MAX_LAYER_TENSORS];
+    size_t n = layer_tensors(&c->config, layer, want);
     char name[96];
 
-    layer_tensors(&c->config, want);
-    for (size_t i = 0; i < N_LAYER_TENSORS; i++) {
+    for (size_t i = 0; i < n; i++) {
         layer_tensor_name(name, layer, want[i].name);
         if (check_tensor(c, name, want[i].rows, want[i].cols) != 0)
             return -1;
@@ -135,16 +145,16 @@ static int is_ignored(const struct checkpoint *c, const char *name)
 /* One of those that check_tensors calls for. */
 static int is_wanted(const struct checkpoint *c, const char *name)
 {
-    struct wanted want[N_LAYER_TENSORS];
+    struct wanted want[MAX_LAYER_TENSORS];
     char full[96];
-    size_t layer;
+    size_t layer, n;
 
     if (strcmp(name, "model.embed_tokens.weight") == 0 || strcmp(name, "model.norm.weight") == 0)
         return 1;
     if (sscanf(name, "model.layers.%4zu.", &layer) != 1)
         return strcmp(name, "lm_head.weight") == 0;
-    layer_tensors(&c->config, want);
-    for (size_t i = 0; i < N_LAYER_TENSORS && layer < c->config.n_layers; i++) {
+    n = layer < c->config.n_layers ? layer_tensors(&c->config, layer, want) : 0;
+    for (size_t i = 0; i < n; i++) {
         layer_tensor_name(full, layer, want[i].name);
         if (strcmp(name, full) == 0)
             return 1;
@@ -277,6 +287,7 @@ void checkpoint_close(struct checkpoint *c)
     free(c->expanded);
     free(c->shards);
     free(c->dir);
+    config_release(&c->config);
     *c = (struct checkpoint){0};
 }
 
@@ -291,7 +302,9 @@ static int dtype_of(const struct checkpoint *c, const char *name)
 
 enum dtype checkpoint_dtype(const struct checkpoint *c)
 {
-    return (enum dtype)dtype_of(c, "model.layers.0.self_attn.q_proj.weight");
+    int t = dtype_of(c, "model.layers.0.self_attn.q_proj.weight");
+
+    return (enum dtype)(t >= 0 ? t : dtype_of(c, "model.embed_tokens.weight"));
 }
 
 enum dtype checkpoint_tensor_dtype(const struct checkpoint *c, const char *name)

@@ -28,7 +28,7 @@ int checkpoint_tensor(const struct checkpoint *c, const char *name, size_t rows,
 const struct st_tensor *checkpoint_find(const struct checkpoint *c, const char *name,
                                         const char **path);
 
-/* The widest-used dtype: that of the first layer's q projection. */
+/* The widest-used dtype: that of the first layer's q projection, of the embedding if it is gone. */
 enum dtype checkpoint_dtype(const struct checkpoint *c);
 
 /* Of one tensor, by name; where there is none, that of checkpoint_dtype(). */

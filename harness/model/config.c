@@ -158,6 +158,77 @@ static int read_sizes(struct llama_config *c, const cJSON *j, const char *where)
     return 0;
 }
 
+/* ---- duo's own form */
+
+static int count_field(const cJSON *j, const char *key, const char *where, size_t most, size_t *out)
+{
+    int64_t v = 0;
+
+    if (json_int(j, key, where, 0, (int64_t)most, &v) != 0)
+        return -1;
+    *out = (size_t)v;
+    return 0;
+}
+
+static int flag_field(const cJSON *j, const char *key, const char *where, int *out)
+{
+    *out = 0;
+    return json_has(j, key) ? json_bool(j, key, where, out) : 0;
+}
+
+static int read_form(struct layer_form *f, const struct llama_config *c, const cJSON *j,
+                     const char *where)
+{
+    if (!cJSON_IsObject(j))
+        return error("%s: not an object", where);
+    if (count_field(j, "num_attention_heads", where, c->n_heads, &f->n_heads) ||
+        count_field(j, "num_key_value_heads", where, c->n_kv_heads, &f->n_kv_heads) ||
+        count_field(j, "intermediate_size", where, c->intermediate, &f->intermediate) ||
+        flag_field(j, "o_bias", where, &f->o_bias) ||
+        flag_field(j, "down_bias", where, &f->down_bias) ||
+        flag_field(j, "attention_basis", where, &f->attention_basis) ||
+        flag_field(j, "mlp_basis", where, &f->mlp_basis))
+        return -1;
+    if (!f->n_heads != !f->n_kv_heads || (f->n_heads && f->n_heads % f->n_kv_heads))
+        return error("%s: %zu heads do not go with %zu heads of keys and values", where, f->n_heads,
+                     f->n_kv_heads);
+    return 0;
+}
+
+static int read_forms(struct llama_config *c, const cJSON *j, const char *where)
+{
+    const cJSON *all, *v;
+    size_t n = 0;
+
+    if (json_array(j, "duo_layers", where, &all) != 0)
+        return -1;
+    if (!json_has(j, "head_dim"))
+        return error("%s: 'head_dim' is missing, which duo's own form states", where);
+    if ((size_t)cJSON_GetArraySize(all) != c->n_layers)
+        return error("%s: 'duo_layers' has %d layers, num_hidden_layers is %zu", where,
+                     cJSON_GetArraySize(all), c->n_layers);
+    c->forms = xcalloc(c->n_layers, sizeof(*c->forms));
+    cJSON_ArrayForEach(v, all)
+    {
+        struct buf at = {0};
+        int rc;
+
+        buf_addf(&at, "%s: duo_layers %zu", where, n);
+        rc = read_form(&c->forms[n++], c, v, buf_str(&at));
+        buf_release(&at);
+        if (rc != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int is_own_form(const cJSON *j)
+{
+    const cJSON *type = cJSON_GetObjectItemCaseSensitive(j, "model_type");
+
+    return cJSON_IsString(type) && strcmp(type->valuestring, OWN_MODEL_TYPE) == 0;
+}
+
 int config_parse(struct llama_config *c, const char *text, size_t nbytes, const char *where)
 {
     cJSON *j = json_parse(text, nbytes, where);
@@ -170,7 +241,7 @@ int config_parse(struct llama_config *c, const char *text, size_t nbytes, const 
         error("%s: not a JSON object", where);
         goto out;
     }
-    if (check_string(j, "model_type", where, "llama") ||
+    if ((!is_own_form(j) && check_string(j, "model_type", where, "llama")) ||
         check_string(j, "hidden_act", where, "silu") || refuse_true(j, "attention_bias", where) ||
         refuse_true(j, "mlp_bias", where) || read_sizes(c, j, where) || read_rope(c, j, where) ||
         id_field(j, "bos_token_id", where, &c->bos) || id_field(j, "eos_token_id", where, &c->eos))
@@ -178,8 +249,10 @@ int config_parse(struct llama_config *c, const char *text, size_t nbytes, const 
     if (json_has(j, "tie_word_embeddings") &&
         json_bool(j, "tie_word_embeddings", where, &c->tied_head) != 0)
         goto out;
-    rc = 0;
+    rc = is_own_form(j) ? read_forms(c, j, where) : 0;
 out:
+    if (rc != 0)
+        config_release(c);
     cJSON_Delete(j);
     return rc;
 }
@@ -200,15 +273,42 @@ int config_read(struct llama_config *c, const char *model_dir)
     return rc;
 }
 
+void config_release(struct llama_config *c)
+{
+    free(c->forms);
+    c->forms = NULL;
+}
+
+struct layer_form config_layer(const struct llama_config *c, size_t i)
+{
+    return c->forms ? c->forms[i]
+                    : (struct layer_form){.n_heads = c->n_heads,
+                                          .n_kv_heads = c->n_kv_heads,
+                                          .intermediate = c->intermediate};
+}
+
 size_t config_n_linear_params(const struct llama_config *c)
 {
-    size_t attn = c->hidden * c->head_dim * (2 * c->n_heads + 2 * c->n_kv_heads);
+    size_t n = 0;
 
-    return c->n_layers * (attn + 3 * c->hidden * c->intermediate);
+    for (size_t i = 0; i < c->n_layers; i++) {
+        struct layer_form f = config_layer(c, i);
+
+        n += c->hidden * c->head_dim * (2 * f.n_heads + 2 * f.n_kv_heads) +
+             3 * c->hidden * f.intermediate +
+             c->hidden * c->hidden * (size_t)(f.attention_basis + f.mlp_basis);
+    }
+    return n;
 }
 
 size_t config_n_params(const struct llama_config *c)
 {
-    return config_n_linear_params(c) + (2 * c->n_layers + 1) * c->hidden +
-           (c->tied_head ? 1 : 2) * c->n_vocab * c->hidden;
+    size_t n = config_n_linear_params(c) + c->hidden;
+
+    for (size_t i = 0; i < c->n_layers; i++) {
+        struct layer_form f = config_layer(c, i);
+
+        n += c->hidden * ((f.n_heads > 0) + (f.intermediate > 0) + (size_t)(f.o_bias + f.down_bias));
+    }
+    return n + (c->tied_head ? 1 : 2) * c->n_vocab * c->hidden;
 }

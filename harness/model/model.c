@@ -20,17 +20,18 @@ static const enum group linear_groups[N_LINEARS] = {
     GROUP_QKV, GROUP_QKV, GROUP_QKV, GROUP_O, GROUP_GATE_UP, GROUP_GATE_UP, GROUP_DOWN,
 };
 
-void layer_shape(struct layer *l, const struct model *m)
+void layer_shape(struct layer *l, const struct model *m, size_t i)
 {
     const struct llama_config *k = &m->config;
-    size_t q = k->n_heads * k->head_dim, kv = k->n_kv_heads * k->head_dim, n = parallel_size(m);
+    struct layer_form f = config_layer(k, i);
+    size_t q = f.n_heads * k->head_dim, kv = f.n_kv_heads * k->head_dim, n = parallel_size(m);
 
     l->qkv = (struct tensor){NULL, m->dtype, (q + 2 * kv) / n, k->hidden};
     l->o = (struct tensor){NULL, m->dtype, k->hidden / n, q};
-    l->gate_up = (struct tensor){NULL, m->dtype, 2 * k->intermediate / n, k->hidden};
-    l->down = (struct tensor){NULL, m->dtype, k->hidden / n, k->intermediate};
-    l->shape = (struct attention_shape){k->n_heads / n, k->n_kv_heads / n, k->head_dim};
-    l->intermediate = k->intermediate / n;
+    l->gate_up = (struct tensor){NULL, m->dtype, 2 * f.intermediate / n, k->hidden};
+    l->down = (struct tensor){NULL, m->dtype, k->hidden / n, f.intermediate};
+    l->shape = (struct attention_shape){f.n_heads / n, f.n_kv_heads / n, k->head_dim};
+    l->intermediate = f.intermediate / n;
 }
 
 void layer_lay_linears(struct layer *l)
@@ -57,15 +58,16 @@ void layer_merged(struct layer *l, struct tensor *all[4])
 
 /* Gives the merged tensors memory, of their own or in `block`, and lays the seven linears over
  * them. */
-static void layer_alloc(struct layer *l, const struct model *m, char *block)
+static void layer_alloc(struct layer *l, const struct model *m, size_t layer, char *block)
 {
     struct tensor *all[4];
 
-    layer_shape(l, m);
+    layer_shape(l, m, layer);
     layer_merged(l, all);
     for (int i = 0; i < 4; i++)
-        all[i]->data =
-            block ? block + store_offset(m, i) : m->dev->ops->alloc(m->dev, tensor_nbytes(*all[i]));
+        if (tensor_numel(*all[i]))
+            all[i]->data = block ? block + store_offset(m, i)
+                                 : m->dev->ops->alloc(m->dev, tensor_nbytes(*all[i]));
     for (int i = 0; i < N_LINEARS; i++) {
         l->linears[i].name = linear_names[i];
         l->linears[i].group = linear_groups[i];
@@ -120,11 +122,9 @@ static int load_all(struct model *m)
     for (size_t i = 0; i < m->config.n_layers; i++) {
         struct layer *l = &m->layers[i];
 
-        layer_alloc(l, m, m->store ? layer_store_place(m->store, i) : NULL);
+        layer_alloc(l, m, i, m->store ? layer_store_place(m->store, i) : NULL);
         l->source = i;
-        l->norm1 = device_tensor(dev, DTYPE_F32, 1, h);
-        l->norm2 = device_tensor(dev, DTYPE_F32, 1, h);
-        if (load_norms(m, i) != 0 || load_linears(m, i) != 0)
+        if (load_rest(m, i) != 0 || load_linears(m, i) != 0)
             return -1;
     }
     if (load_tensor(m, "model.embed_tokens.weight", m->embed) ||
@@ -148,7 +148,13 @@ int model_open_from(struct model *m, struct device *dev, const struct model_sour
                         .dtype = dtype,
                         .checkpoint = src->checkpoint,
                         .seed = src->seed};
-    if (residence == RESIDENCE_STREAM || (residence == RESIDENCE_AUTO && must_stream(m)))
+    if (k->forms && (src->comm || residence == RESIDENCE_STREAM)) {
+        *m = (struct model){0};
+        return error("%s: layers of different shapes are neither streamed nor shared by devices",
+                     src->checkpoint->dir);
+    }
+    if (residence == RESIDENCE_STREAM ||
+        (residence == RESIDENCE_AUTO && !k->forms && must_stream(m)))
         open_store(m, src->host_limit);
     m->n_act_zero = dev->ops->alloc(dev, N_GROUPS * sizeof(*m->n_act_zero));
     dev->ops->zero(dev, m->n_act_zero, N_GROUPS * sizeof(*m->n_act_zero));
@@ -335,7 +341,7 @@ void layer_copy(struct layer *copy, const struct model *m, size_t layer)
     struct layer from = *model_layer(m, layer);
     struct tensor *src[4], *dst[4];
 
-    layer_alloc(copy, m, NULL);
+    layer_alloc(copy, m, layer, NULL);
     copy->norm1 = from.norm1;
     copy->norm2 = from.norm2;
     layer_merged(&from, src);

@@ -111,6 +111,8 @@ int load_linears(const struct model *m, size_t layer)
     }
     for (int i = 0; i < N_LINEARS; i++) {
         linear_tensor_name(name, layer, i);
+        if (tensor_numel(m->layers[layer].linears[i].w) == 0)
+            continue;
         if (load_linear(m, name, m->layers[layer].linears[i].w) != 0)
             return -1;
     }
@@ -119,15 +121,36 @@ int load_linears(const struct model *m, size_t layer)
     return 0;
 }
 
-int load_norms(const struct model *m, size_t layer)
+int load_rest(const struct model *m, size_t layer)
 {
+    struct layer *l = &m->layers[layer];
+    struct layer_form f = config_layer(&m->config, layer);
+    size_t h = m->config.hidden;
+    const struct {
+        const char *name;
+        struct tensor *t;
+        int there;
+        size_t rows;
+        enum dtype dtype;
+    } all[] = {
+        {"input_layernorm", &l->norm1, f.n_heads > 0, 1, DTYPE_F32},
+        {"post_attention_layernorm", &l->norm2, f.intermediate > 0, 1, DTYPE_F32},
+        {"self_attn.o_bias", &l->o_bias, f.o_bias, 1, DTYPE_F32},
+        {"mlp.down_bias", &l->down_bias, f.down_bias, 1, DTYPE_F32},
+        {"self_attn.basis", &l->attention_basis, f.attention_basis, h, m->dtype},
+        {"mlp.basis", &l->mlp_basis, f.mlp_basis, h, m->dtype},
+    };
     char name[96];
 
-    snprintf(name, sizeof(name), "model.layers.%zu.input_layernorm.weight", layer);
-    if (load_tensor(m, name, m->layers[layer].norm1) != 0)
-        return -1;
-    snprintf(name, sizeof(name), "model.layers.%zu.post_attention_layernorm.weight", layer);
-    return load_tensor(m, name, m->layers[layer].norm2);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (!all[i].there)
+            continue;
+        snprintf(name, sizeof(name), "model.layers.%zu.%s.weight", layer, all[i].name);
+        *all[i].t = device_tensor(m->dev, all[i].dtype, all[i].rows, h);
+        if (load_tensor(m, name, *all[i].t) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 size_t store_offset(const struct model *m, int i)
@@ -136,7 +159,7 @@ size_t store_offset(const struct model *m, int i)
     struct tensor *all[4];
     size_t at = 0;
 
-    layer_shape(&l, m);
+    layer_shape(&l, m, 0); /* streamed layers are all alike */
     layer_merged(&l, all);
     for (int t = 0; t < i; t++)
         at += (tensor_nbytes(*all[t]) + 255) / 256 * 256;
@@ -145,7 +168,7 @@ size_t store_offset(const struct model *m, int i)
 
 int must_stream(const struct model *m)
 {
-    size_t layers = m->config.n_layers * store_offset(m, 4);
+    size_t layers = config_n_linear_params(&m->config) * dtype_size(m->dtype) / parallel_size(m);
     size_t ends =
         (m->config.tied_head ? 1 : 2) * m->config.n_vocab * m->config.hidden * dtype_size(m->dtype);
     size_t left = m->dev->ops->memory_free(m->dev);
@@ -189,7 +212,7 @@ static int read_layer(void *arg, size_t i, void *block)
     char name[96];
     int rc = 0;
 
-    layer_shape(&l, m);
+    layer_shape(&l, m, i);
     layer_merged(&l, all);
     for (int t = 0; t < 4; t++)
         all[t]->data = (char *)block + store_offset(m, t);

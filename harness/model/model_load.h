@@ -13,7 +13,8 @@ int load_tensor(const struct model *m, const char *name, struct tensor dst);
 
 /* The device's part of a layer's linears: of streamed layers those that host memory holds. */
 int load_linears(const struct model *m, size_t layer);
-int load_norms(const struct model *m, size_t layer);
+/* Its norms, biases and changes of basis, as far as it has them: allocated and filled. */
+int load_rest(const struct model *m, size_t layer);
 
 /* Of a tensor of the source: 0, or error() naming it. */
 int check_finite(const struct model *m, const char *name, struct tensor t);
@@ -29,9 +30,9 @@ int must_stream(const struct model *m);
 /* host_limit: struct model_source. */
 void open_store(struct model *m, size_t host_limit);
 
-/* ---- of model.c: "self_attn.q_proj", ...; and the four merged tensors of a layer of the source,
+/* ---- of model.c: "self_attn.q_proj", ...; and the four merged tensors of layer i of the source,
  * the device's part, without memory. */
 extern const char *const linear_names[N_LINEARS];
-void layer_shape(struct layer *l, const struct model *m);
+void layer_shape(struct layer *l, const struct model *m, size_t i);
 
 #endif

@@ -40,9 +40,12 @@ static const char *file_dtype(enum dtype t)
 static void add(struct weights *ws, const struct model *m, int dtype, size_t layer,
                 const char *name, struct tensor t, int kind)
 {
-    struct weight *w = &ws->items[ws->n++];
+    struct weight *w = &ws->items[ws->n];
     char full[112];
 
+    if (tensor_numel(t) == 0) /* the layer lacks it */
+        return;
+    ws->n++;
     *w = (struct weight){.t = t, .layer = layer, .kind = kind};
     if (layer == NO_LAYER)
         snprintf(w->name, sizeof(w->name), "%s", name);
@@ -63,18 +66,22 @@ static void add_layer(struct weights *ws, const struct model *m, int dtype, size
             add(ws, m, dtype, i, "post_attention_layernorm", l->norm2, IS_VECTOR);
         add(ws, m, dtype, i, l->linears[k].name, l->linears[k].w, IS_LINEAR);
     }
+    add(ws, m, dtype, i, "self_attn.o_bias", l->o_bias, IS_VECTOR);
+    add(ws, m, dtype, i, "mlp.down_bias", l->down_bias, IS_VECTOR);
+    add(ws, m, dtype, i, "self_attn.basis", l->attention_basis, IS_MATRIX);
+    add(ws, m, dtype, i, "mlp.basis", l->mlp_basis, IS_MATRIX);
 }
 
 static struct weights weights_of(const struct model *m, int dtype)
 {
     struct weights ws = {0};
 
-    ws.items = xcalloc(m->config.n_layers * (N_LINEARS + 2) + 3, sizeof(*ws.items));
+    ws.items = xcalloc(m->config.n_layers * (N_LINEARS + 6) + 3, sizeof(*ws.items));
     add(&ws, m, dtype, NO_LAYER, "model.embed_tokens", m->embed, IS_MATRIX);
     for (size_t i = 0; i < m->config.n_layers; i++)
         add_layer(&ws, m, dtype, i);
     add(&ws, m, dtype, NO_LAYER, "model.norm", m->norm, IS_VECTOR);
-    if (!m->config.tied_head)
+    if (m->head.data != m->embed.data)
         add(&ws, m, dtype, NO_LAYER, "lm_head", m->head, IS_MATRIX);
     return ws;
 }
@@ -230,11 +237,11 @@ static void add_items(struct saver *s, size_t weight, enum save_format format)
     add_item(s, weight, PART_MASK, "bitmask", "U8", w->t.rows, (w->t.cols + 7) / 8);
 }
 
-/* Whether config.json can say what m is: nothing but whole layers is gone. */
-static int check_shapes(const struct model *m)
+int save_is_llama(const struct model *m)
 {
     const struct llama_config *k = &m->config, *was = &m->source;
-    int same = k->hidden == was->hidden && k->eps == was->eps && k->tied_head == was->tied_head;
+    int same = k->hidden == was->hidden && k->eps == was->eps && !k->forms &&
+               k->tied_head == (m->head.data == m->embed.data);
 
     for (size_t i = 0; i < k->n_layers && same; i++) {
         const struct layer *l = &m->layers[i];
@@ -243,7 +250,7 @@ static int check_shapes(const struct model *m)
                l->intermediate == k->intermediate && !l->o_bias.data && !l->down_bias.data &&
                !l->attention_basis.data && !l->mlp_basis.data;
     }
-    return same ? 0 : error("a LLaMA's config.json cannot describe the layers of this model");
+    return same;
 }
 
 int save_weights(const struct model *m, const char *dir, const struct save_options *o)
@@ -251,8 +258,6 @@ int save_weights(const struct model *m, const char *dir, const struct save_optio
     struct saver s = {.m = m};
     int rc;
 
-    if (check_shapes(m) != 0)
-        return -1;
     s.ws = weights_of(m, o->dtype);
     s.items = xcalloc(4 * s.ws.n, sizeof(*s.items));
     s.weight_of = xcalloc(4 * s.ws.n, sizeof(*s.weight_of));

@@ -25,13 +25,17 @@ int save_round(struct model *m, int dtype);
 /* An upper bound of the bytes that save_weights() will write: those of the dense form. */
 size_t save_nbytes(const struct model *m, int dtype);
 
+/* Is m a LLaMA: has it lost nothing but whole layers? Else its folder is of duo's own form
+ * (config.h), which no other program reads. */
+int save_is_llama(const struct model *m);
+
 /* Writes the safetensors files of m to folder dir: safetensors_write.h. Values are converted to
- * their type in the file, to nearest even; after save_round() that changes none. 0, or error(), also
- * for a model whose layers lack parts or have other shapes. */
+ * their type in the file, to nearest even; after save_round() that changes none. 0 or error(). */
 int save_weights(const struct model *m, const char *dir, const struct save_options *o);
 
 /* Writes the checkpoint's config.json to dir, every byte as it was but for the members that differ:
- * torch_dtype (or dtype), num_hidden_layers, quantization_config (SAVE_BITMASK, with zero_share).
+ * torch_dtype (or dtype), num_hidden_layers, quantization_config (SAVE_BITMASK, with zero_share);
+ * in duo's own form also what that differs in.
  * 0 or error(). */
 int save_config(const struct model *m, const char *dir, const struct save_options *o,
                 double zero_share);

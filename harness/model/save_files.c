@@ -60,6 +60,50 @@ static void set_bitmask(struct buf *text, double zero_share)
     buf_release(&v);
 }
 
+static void add_form(struct buf *b, const struct layer *l)
+{
+    const struct {
+        const char *name;
+        int there;
+    } parts[] = {{"o_bias", l->o_bias.data != NULL},
+                 {"down_bias", l->down_bias.data != NULL},
+                 {"attention_basis", l->attention_basis.data != NULL},
+                 {"mlp_basis", l->mlp_basis.data != NULL}};
+
+    buf_addf(b,
+             "{\"num_attention_heads\": %zu, \"num_key_value_heads\": %zu, "
+             "\"intermediate_size\": %zu",
+             l->shape.n_heads, l->shape.n_kv_heads, l->intermediate);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        if (parts[i].there)
+            buf_addf(b, ", \"%s\": true", parts[i].name);
+    buf_addc(b, '}');
+}
+
+/* What config.h says of duo's own form. */
+static void set_own_form(struct buf *text, const struct model *m)
+{
+    struct buf v = {0};
+
+    json_set_member(text, "model_type", "\"" OWN_MODEL_TYPE "\"");
+    json_set_member(text, "architectures", "[\"DuoLlama\"]");
+    set_number(text, "hidden_size", m->config.hidden);
+    set_number(text, "head_dim", m->config.head_dim);
+    json_set_member(text, "tie_word_embeddings",
+                    m->head.data == m->embed.data ? "true" : "false");
+    buf_addf(&v, "%.9g", (double)m->config.eps);
+    json_set_member(text, "rms_norm_eps", buf_str(&v));
+    buf_release(&v);
+    v = (struct buf){0};
+    for (size_t i = 0; i < m->config.n_layers; i++) {
+        buf_adds(&v, i ? ",\n    " : "[\n    ");
+        add_form(&v, &m->layers[i]);
+    }
+    buf_adds(&v, "\n  ]");
+    json_set_member(text, "duo_layers", buf_str(&v));
+    buf_release(&v);
+}
+
 int save_config(const struct model *m, const char *dir, const struct save_options *o,
                 double zero_share)
 {
@@ -75,6 +119,8 @@ int save_config(const struct model *m, const char *dir, const struct save_option
         set_dtype(&text, config, o->dtype);
         if ((size_t)n_layers != m->config.n_layers)
             set_number(&text, "num_hidden_layers", m->config.n_layers);
+        if (!save_is_llama(m))
+            set_own_form(&text, m);
         if (o->format == SAVE_BITMASK)
             set_bitmask(&text, zero_share);
         rc = file_write_atomic(path, text.data, text.n);
