@@ -108,9 +108,20 @@ build/.setup-mpi: scripts/setup build/.setup
 	@scripts/setup mpi
 	@touch $@
 
-test: build/duo $(TESTS)
+# Makes memory and files fail (tests/test_faults.sh); sanitizers bring a memory of their own.
+FAIL_SO := $(if $(filter asan tsan,$(CONFIG)),,$B/tests/fail.so)
+$B/tests/fail.so: tests/faults/fail.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 -D_GNU_SOURCE -O1 -g $(WARN) -fPIC -shared -o $@ $< -ldl
+
+TEST_ENV = DUO=$B/duo DUO_FAIL_SO=$(FAIL_SO)
+test: build/duo $(TESTS) $(FAIL_SO)
 	@scripts/check-layers
-	@DUO=$B/duo scripts/run-tests $(TESTS) $(SHTESTS)
+	@$(TEST_ENV) scripts/run-tests $(TESTS) $(SHTESTS)
+
+# Every call site of memory and 200 kills; half an hour on two idle cores.
+test-long: build/duo $(FAIL_SO)
+	@$(TEST_ENV) DUO_FAULTS_MOST=all DUO_KILLS=200 scripts/run-tests tests/test_faults.sh tests/test_resume.sh
 
 # What is another with MPI=1.
 test-mpi: build/duo $B/tests/test_procs

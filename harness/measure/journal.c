@@ -174,6 +174,22 @@ static void close_db(struct journal *j)
     j->db = NULL;
 }
 
+/* SQLite says "malformed" also where the disk fails to read; such a file must not be set aside. */
+static int is_readable(const char *path)
+{
+    char block[1 << 14];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = -1;
+
+    while (fd >= 0 && (n = read(fd, block, sizeof(block))) > 0)
+        ;
+    if (fd < 0 || n < 0)
+        error("cannot read journal '%s': %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0 && n == 0;
+}
+
 static enum verdict try_open(struct journal *j, const char **why)
 {
     int rc = sqlite3_open_v2(j->path, &j->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
@@ -186,6 +202,8 @@ static enum verdict try_open(struct journal *j, const char **why)
         error("cannot open journal '%s': %s", j->path, j->db ? sqlite3_errmsg(j->db) : "no memory");
     if (v != USABLE)
         close_db(j);
+    if (v == DAMAGED && !is_readable(j->path))
+        v = IMPOSSIBLE;
     return v;
 }
 

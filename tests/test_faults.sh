@@ -1,0 +1,131 @@
+#!/bin/sh
+# Memory, writes and reads that fail, one call site of memory and one other call after another, in a run with everything on:
+# the run ends with status 1 and a line that says why, or, where the failure can be borne, as ever. No crash, no
+# temporary file, and the journal serves the next run: its values are those of a run without faults.
+# DUO_FAULTS_MOST: how many of each kind at most (12; "all" in make test-long).
+most=${DUO_FAULTS_MOST:-12}
+dir=$(mktemp -d) || exit 1
+trap 'rm -rf "$dir"' EXIT
+export OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1
+if [ ! -e "${DUO_FAIL_SO:-}" ]; then
+	echo "skip faults: the sanitizers' memory cannot be made to fail"
+	exit 0
+fi
+
+# run NAME [VARIABLE=VALUE...]: output in $dir/NAME; the journal is $journal.
+run() {
+	name=$1
+	shift
+	env "$@" "$DUO" eval -t piqa,wikitext2 --limit 1 --window 32 --method magnitude --sparsity 0.5 \
+		--act-sparsity 0.3 --threads 1 --resume "$journal" --log-samples "$dir/$name-samples" -o jsonl \
+		--out "$dir/$name" 2>"$dir/said"
+}
+
+values() {
+	sed 's/.*"task": \("[^"]*"\).*"metric": \("[^"]*"\), "value": \([^,]*\), "stderr": \([^,]*\),.*/\1 \2 \3 \4/' "$1"
+}
+
+result() {
+	if [ "$1" = 0 ]; then echo "ok $2"; else echo "not ok $2"; fi
+}
+
+journal=$dir/j-clean
+run clean A=1 || { cat "$dir/said"; echo "not ok clean_run"; exit 0; }
+values "$dir/clean" >"$dir/want"
+[ "$(wc -l <"$dir/want")" = 3 ]
+result $? clean_run
+
+# check KIND AT: what is to be seen after that run. Prints what is not.
+check() {
+	if [ "$status" = 1 ]; then
+		grep -qE '^(duo|libgomp|OpenBLAS)' "$dir/said" || echo "# $1 $2: no line says why"
+	elif [ "$status" = 0 ]; then
+		values "$dir/$1" 2>/dev/null | cmp -s - "$dir/want" || echo "# $1 $2: other values"
+	else
+		echo "# $1 $2: status $status: $(tail -1 "$dir/said")"
+	fi
+	find "$dir" -name '*.tmp' -o -name '*.partial-*' | sed "s|^|# $1 $2 left: |"
+	find "$dir" -name '*.tmp' -exec rm -f {} +
+	if grep -q corrupt "$dir/said"; then echo "# $1 $2: a damaged journal"; fi
+}
+
+# each KIND: all sites of that kind, or an even choice of $most of them.
+each() {
+	kind=$1
+	journal=$dir/j-$kind
+	run sites LD_PRELOAD="$DUO_FAIL_SO" DUO_FAIL="$kind" DUO_FAIL_LIST="$dir/list-$kind"
+	n=$(wc -l <"$dir/list-$kind")
+	[ "$most" = all ] || [ "$n" -le "$most" ] || {
+		awk -v n="$n" -v most="$most" 'int(NR * most / n) != int((NR - 1) * most / n)' "$dir/list-$kind" >"$dir/some"
+		mv "$dir/some" "$dir/list-$kind"
+	}
+	: >"$dir/bad"
+	failed=0
+	while read -r at; do
+		rm -rf "$journal" "$journal"-* "$dir/$kind" "$dir/$kind-samples"
+		# shellcheck disable=SC2086
+		run "$kind" LD_PRELOAD="$DUO_FAIL_SO" DUO_FAIL="$kind" DUO_FAIL_AT="$at" $2
+		status=$?
+		check "$kind" "$at" >>"$dir/bad"
+		[ $status = 0 ] || failed=$((failed + 1))
+		rm -f "$dir/again"
+		if ! run again A=1 || ! values "$dir/again" | cmp -s - "$dir/want" || grep -q corrupt "$dir/said"; then
+			echo "# $kind $at: the next run differs: $(tail -1 "$dir/said")" >>"$dir/bad"
+		fi
+	done <"$dir/list-$kind"
+	cat "$dir/bad"
+	echo "# $kind${2:+ ($2)}: $(wc -l <"$dir/list-$kind") of $n places, $failed runs ended early"
+	[ ! -s "$dir/bad" ] && [ $failed -gt 0 ]
+	result $? "failing_$kind${2:+_once}"
+}
+
+each memory
+each memory DUO_FAIL_ONCE=1
+each write
+each write DUO_FAIL_ONCE=1
+each read
+
+# ---- a clock that jumps: no timer and no key goes by the time of day
+
+journal=$dir/j-clock
+run clock LD_PRELOAD="$DUO_FAIL_SO" DUO_FAIL=clock && run clock A=1 &&
+	values "$dir/clock" | cmp -s - "$dir/want" && ! grep -q corrupt "$dir/said"
+result $? clock_that_jumps
+
+# ---- folders that nothing can be written to (root may write to all but these)
+
+bad=0
+for option in --out --resume --log-samples; do
+	"$DUO" eval -t piqa --limit 1 --threads 1 $option /proc/duo-x -o jsonl >"$dir/out" 2>"$dir/said"
+	[ $? = 1 ] && [ "$(grep -c '^duo: .*/proc/duo-x' "$dir/said")" = 1 ] || {
+		sed "s|^|# $option: |" "$dir/said"
+		bad=1
+	}
+done
+result $bad folder_that_cannot_be_written
+
+# ---- a disk that is full: of 256 KB, the journal's and the records' together
+
+mkdir "$dir/small"
+if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=256k duo-test "$dir/small" 2>/dev/null; then
+	trap 'umount "$dir/small"; rm -rf "$dir"' EXIT
+	bad=0
+	for free in 0 16 64 128; do
+		rm -rf "$dir"/small/*
+		head -c $((256 * 1024 - free * 1024)) /dev/zero >"$dir/small/filler" 2>/dev/null
+		"$DUO" eval -t piqa,wikitext2 --limit 1 --window 32 --method magnitude --sparsity 0.5 --act-sparsity 0.3 \
+			--threads 1 --resume "$dir/small/j" -o jsonl --out "$dir/small/r" 2>"$dir/said"
+		status=$?
+		[ $status = 0 ] || { [ $status = 1 ] && grep -q '^duo: ' "$dir/said"; } || bad=1
+		[ $free != 0 ] || [ $status = 1 ] || bad=1
+		ls "$dir"/small/*.tmp >/dev/null 2>&1 && bad=1
+		rm -f "$dir/small/filler"
+		"$DUO" eval -t piqa,wikitext2 --limit 1 --window 32 --method magnitude --sparsity 0.5 --act-sparsity 0.3 \
+			--threads 1 --resume "$dir/small/j" -o jsonl --out "$dir/again" 2>"$dir/said2" &&
+			values "$dir/again" | cmp -s - "$dir/want" && ! grep -q corrupt "$dir/said2" || bad=1
+		[ $bad = 0 ] || { sed "s|^|# $free KB free: |" "$dir/said" "$dir/said2"; break; }
+	done
+	result $bad full_disk
+else
+	echo "skip full_disk: no right to mount a small tmpfs"
+fi
