@@ -45,8 +45,9 @@ static inline struct tables tables_of(size_t n_in)
     struct tables t;
 
     t.cols = (unsigned)(n_in < PANEL ? n_in : PANEL);
-    t.n_groups = (t.cols / 32 + 1 + 3) / 4 * 4;
-    t.n_delta = (t.cols + 1 + 7) / 8 * 8;
+    /* room to read eight columns and the one behind them, wherever the last one is */
+    t.n_groups = ((t.cols + 8) / 32 + 1 + 3) / 4 * 4;
+    t.n_delta = (t.cols / 8 + 2) * 8;
     t.nbytes = 4 * t.n_groups + 2 * t.n_delta;
     t.n_panels = n_in ? n_blocks(n_in, PANEL) : 0;
     return t;
