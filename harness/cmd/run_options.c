@@ -209,7 +209,7 @@ static void apply_defaults(struct run_options *o)
         o->act_sparsities[o->n_act_sparsities++] = -1;
     if (o->command == RUN_BENCH)
         apply_bench_defaults(o);
-    if (o->layer_dir)
+    if (o->layer_dir && o->residence == RESIDENCE_AUTO)
         o->residence = RESIDENCE_STREAM;
     if (!o->n_methods)
         o->methods[o->n_methods++] = pruners[0];
