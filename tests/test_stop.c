@@ -243,6 +243,8 @@ int main(void)
 {
     char command[128];
 
+    signal(SIGINT, SIG_DFL); /* who runs the test may ignore them: nohup, a shell's & */
+    signal(SIGHUP, SIG_DFL);
     if (!mkdtemp(folder))
         return 1;
     RUN(signals_remove_what_is_not_finished);
