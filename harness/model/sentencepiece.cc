@@ -16,8 +16,15 @@ struct spm {
     sentencepiece::SentencePieceProcessor processor;
 };
 
+// Where memory ends inside one of its destructors, no exception can leave the library.
+static void give_up()
+{
+    die("SentencePiece cannot go on: out of memory");
+}
+
 extern "C" struct spm *spm_open(const char *path, const void *data, size_t nbytes)
 {
+    std::set_terminate(give_up);
     try {
         auto m = std::make_unique<spm>();
         const auto status =
