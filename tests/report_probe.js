@@ -60,7 +60,7 @@ const body = getComputedStyle(document.body);
 if (contrast(body.color, body.backgroundColor) < 7) say("contrast of the text");
 if (lightness(body.backgroundColor) < 0.2) document.documentElement.setAttribute("data-dark", "1");
 const answer = document.querySelector(".answer figure").getBoundingClientRect();
-if (innerWidth > 1000 && answer.bottom > innerHeight) say("the answer's plot is not on the first screen");
+if (innerWidth > 1000 && answer.bottom > innerHeight) say("the answer's plot ends at " + answer.bottom + ", below the first screen of " + innerHeight);
 const pre = document.createElement("pre");
 pre.id = "found";
 pre.textContent = [...wrong, "looked"].join(";");

@@ -46,12 +46,28 @@ static void add_percent(struct buf *b, double share)
         buf_addf(b, "%.4g", 100 * share);
 }
 
+/* Names come from records, and the sentences and plots that use them have little room. */
+static void shorten(struct buf *name)
+{
+    enum { KEPT = 32 };
+    size_t n = 0, at = 0;
+
+    for (; at < name->n; at++)
+        if (((unsigned char)name->data[at] & 0xc0) != 0x80 && n++ == KEPT)
+            break;
+    if (at == name->n)
+        return;
+    name->n = at;
+    buf_adds(name, "\xe2\x80\xa6");
+}
+
 static void set_names(struct cell_facts *c, const struct block *k)
 {
     const struct record *r = c->r;
     struct buf series = {0}, label = {0};
 
     block_add_label(&series, k, r);
+    shorten(&series);
     buf_adds(&label, series.data);
     if (!c->dense) {
         buf_addc(&label, ' ');
