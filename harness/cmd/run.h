@@ -19,6 +19,7 @@ struct cell {
 struct run {
     struct run_options o;
     struct device *dev;
+    struct comm *comm; /* --tensor-parallel: the devices of the run's processes; else NULL */
     struct checkpoint checkpoint;
     char model_sha256[65];
     struct tokenizer *tokenizer;

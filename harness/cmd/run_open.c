@@ -13,6 +13,7 @@
 #include "harness/base/stop.h"
 #include "harness/cmd/run.h"
 #include "harness/cmd/run_share.h"
+#include "harness/model/parallel.h"
 #include "harness/model/synthetic.h"
 
 /* The type to compute with, and whether the backend can. */
@@ -51,7 +52,9 @@ static int has_room_for_dense(const struct run *r)
 {
     double nbytes = (double)(config_n_params(&r->model.config) * dtype_size(r->model.dtype));
 
-    return !r->model.store && (double)r->dev->ops->memory_free(r->dev) > 1.8 * nbytes;
+    size_t left = parallel_least(&r->model, r->dev->ops->memory_free(r->dev));
+
+    return !r->model.store && (double)left > 1.8 * nbytes / (double)parallel_size(&r->model);
 }
 
 static void print_residence(const struct model *m)
@@ -77,6 +80,9 @@ static int open_model(struct run *r)
     if (device_open(&r->dev, o->backend, o->threads ? o->threads : procs_threads()) != 0)
         return -1;
     r->dev->memory_limit = o->memory_limit;
+    if (o->tensor_parallel && procs_size() > 1 && r->dev->ops->comm_open(r->dev, &r->comm) != 0)
+        return -1;
+    src.comm = r->comm;
     if (o->shape ? synthetic_config(&src.config, o->shape) != 0
                  : checkpoint_open(&r->checkpoint, o->model) != 0)
         return -1;
@@ -227,6 +233,7 @@ static int check_outputs(const struct run_options *o)
 #define AUTO_BYTES ((size_t)2 << 30)
 #define AUTO_BYTES_STREAMED ((size_t)8 << 30) /* each batch brings all layers anew */
 #define AUTO_ROWS_STREAMED 32768
+#define AUTO_BYTES_SHARED ((size_t)3 << 30) /* halves of a batch take turns */
 
 static size_t n_pages_for(size_t rows)
 {
@@ -236,7 +243,10 @@ static size_t n_pages_for(size_t rows)
 static size_t auto_rows(const struct run *r)
 {
     size_t rows = r->model.store ? AUTO_ROWS_STREAMED : AUTO_ROWS_DEVICE, least = r->o.window;
-    size_t most = r->model.store ? AUTO_BYTES_STREAMED : AUTO_BYTES, half;
+    size_t most = r->model.store  ? AUTO_BYTES_STREAMED
+                  : r->model.comm ? AUTO_BYTES_SHARED
+                                  : AUTO_BYTES;
+    size_t half;
 
     if (r->dev->ops->is_host)
         return least > AUTO_ROWS_HOST ? least : AUTO_ROWS_HOST;

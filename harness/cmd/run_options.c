@@ -10,6 +10,7 @@
 #include "data/fetch.h"
 #include "harness/base/error.h"
 #include "harness/base/file.h"
+#include "harness/base/procs.h"
 #include "harness/base/progress.h"
 #include "harness/base/words.h"
 #include "harness/cmd/cmd.h"
@@ -168,6 +169,19 @@ static int check_source(const struct run_options *o)
     return 0;
 }
 
+/* Of several processes: what they can do together. */
+static int check_processes(const struct run_options *o)
+{
+    if (procs_size() == 1)
+        return 0;
+    if (!o->tensor_parallel && o->command != RUN_EVAL)
+        return error("%d processes can only hold one model together here: --tensor-parallel",
+                     procs_size());
+    if (o->tensor_parallel && o->act_greedy)
+        return error("--act-allocation greedy needs the model on one device");
+    return 0;
+}
+
 /* Of prune and generate: one model is saved, or continues the text. */
 static int check_one_model(const struct run_options *o)
 {
@@ -311,8 +325,8 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
     if (!o->n_tasks && o->command == RUN_EVAL)
         return error("no tasks: give some with -t, such as -t wikitext2,piqa or -t all");
     apply_defaults(o);
-    if (check_source(o) != 0 || check_one_model(o) != 0 || check_divergence(o) != 0 ||
-        options_check_act(o) != 0 || check_takes(o, given) != 0)
+    if (check_source(o) != 0 || check_processes(o) != 0 || check_one_model(o) != 0 ||
+        check_divergence(o) != 0 || options_check_act(o) != 0 || check_takes(o, given) != 0)
         return -1;
     progress_quiet(o->quiet);
     return 0;

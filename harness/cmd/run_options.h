@@ -70,6 +70,7 @@ struct run_options {
     int python_rng;
 
     const char *backend, *dtype;
+    int tensor_parallel; /* the run's processes hold one model together */
     int threads;
     size_t batch_tokens; /* 0: auto */
     double limit;        /* 0: all */

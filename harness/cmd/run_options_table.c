@@ -60,6 +60,7 @@ SETTER(set_per_layer, o->per_layer = 1)
 SETTER(set_no_bos, o->no_bos = 1)
 SETTER(set_quiet, o->quiet = 1)
 SETTER(set_layer_dir, o->layer_dir = s)
+SETTER(set_tensor_parallel, o->tensor_parallel = 1)
 
 static int set_shape(struct run_options *o, const char *s)
 {
@@ -539,6 +540,10 @@ const struct run_option run_option_table[] = {
      "stream the weights, and keep each pruned layer there once it is done:\n" HELP_INDENT
      "the same command goes on from them after a kill",
      set_layer_dir, 0, RUN_EVAL | RUN_PRUNE},
+    {0, "tensor-parallel", NULL,
+     "under mpirun -np N: the N processes hold one model together, a part\n" HELP_INDENT
+     "on each device; results are those of one",
+     set_tensor_parallel, 0, RUN_EVAL | RUN_BENCH | RUN_GENERATE},
     {0, "threads", "N", "CPU threads; default: all", set_threads, 0, EVERY},
     {0, "batch-tokens", "N", "tokens per forward pass; default auto; scores do not depend on it",
      set_batch_tokens, 0, ALL},

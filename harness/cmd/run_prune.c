@@ -8,19 +8,26 @@
 #include "harness/measure/journal.h"
 #include "harness/measure/sweep.h"
 
+/* Devices that hold the model together count together, whether they speak or not. */
 static void print_layer_zeros(const struct run *r)
 {
     const struct model *m = &r->model;
+    struct buf line = {0};
 
-    fprintf(stderr, "zeros in %%      q      k      v      o   gate     up   down\n");
+    if (r->o.quiet && !m->comm)
+        return;
+    buf_addf(&line, "zeros in %%      q      k      v      o   gate     up   down\n");
     for (size_t i = 0; i < m->config.n_layers; i++) {
-        fprintf(stderr, "  layer %3zu ", i);
+        buf_addf(&line, "  layer %3zu ", i);
         for (int l = 0; l < N_LINEARS; l++)
-            fprintf(stderr, " %6.2f",
-                    100 * (double)linear_zeros(m, i, l) /
-                        (double)linear_numel(m, i, l));
-        fprintf(stderr, "\n");
+            buf_addf(&line, " %6.2f",
+                     100 * (double)linear_zeros(m, i, l) / (double)linear_numel(m, i, l));
+        buf_addf(&line, "\n");
+        if (!r->o.quiet)
+            fputs(buf_str(&line), stderr);
+        line.n = 0;
     }
+    buf_release(&line);
 }
 
 static void print_layer_shapes(const struct run *r)
@@ -91,8 +98,6 @@ static void print_pruned(const struct run *r, const struct cell *c, const struct
         print_copies(r, t);
     if (c->method->restructure)
         print_layer_shapes(r);
-    else if (!run_dropped(r))
-        print_layer_zeros(r);
 }
 
 size_t run_dropped(const struct run *r)
@@ -160,6 +165,8 @@ int run_prune(struct run *r, const struct cell *c)
     set_cost(r, c, now_seconds() - start);
     if (c->method->takes && !r->o.quiet)
         print_pruned(r, c, &t);
+    if (c->method->takes && !c->method->restructure && !run_dropped(r))
+        print_layer_zeros(r);
     sweep_times_release(&t);
     if (run_dropped(r) && (r->o.n_tasks || r->o.what & ~(unsigned)WHAT_PRUNE))
         return error("%zu pruned layers have found no room in host memory and are lost: give "

@@ -91,6 +91,18 @@ void run_recipe(const struct run *r, const struct cell *c, struct record *out)
     }
 }
 
+/* Speeds are of so many devices; scores do not depend on their number. */
+static void set_device(const struct run *r, struct record *out)
+{
+    struct buf text = {0};
+
+    if (r->comm && r->o.command == RUN_BENCH)
+        buf_addf(&text, "%d x ", r->comm->size);
+    buf_adds(&text, r->dev->ops->describe(r->dev));
+    record_set(&out->device, buf_str(&text));
+    buf_release(&text);
+}
+
 void run_identity(const struct run *r, const struct cell *c, struct record *out)
 {
     const struct run_options *o = &r->o;
@@ -112,7 +124,7 @@ void run_identity(const struct run *r, const struct cell *c, struct record *out)
     run_recipe(r, c, out);
     record_set(&out->protocol, o->protocol->name);
     record_set(&out->backend, r->dev->ops->name);
-    record_set(&out->device, r->dev->ops->describe(r->dev));
+    set_device(r, out);
     record_set(&out->dtype, dtype_name(r->model.dtype));
     if (o->threads)
         out->threads = o->threads;

@@ -7,6 +7,7 @@
 #include "harness/base/error.h"
 #include "harness/measure/bench_work.h"
 #include "harness/model/decode.h"
+#include "harness/model/parallel.h"
 
 /* Tokens that a sample decodes: the steps of a real sequence are queued one behind another, and so
  * are these. */
@@ -60,8 +61,9 @@ static double bytes_moved(const struct decoding *g)
 {
     const struct model *m = g->d.m;
     const struct llama_config *c = &m->config;
-    double kv = 2 * (double)(c->n_layers * c->n_kv_heads * c->head_dim * dtype_size(m->dtype));
-    double sum = (double)tensor_nbytes(m->head) + kv * ((double)g->context + TOKENS / 2.0);
+    double kv = 2 * (double)(c->n_layers * c->n_kv_heads * c->head_dim * dtype_size(m->dtype)) /
+                (double)parallel_size(m);
+    double sum = (double)g->d.head.nbytes + kv * ((double)g->context + TOKENS / 2.0);
 
     for (int i = 0; i < N_GROUPS; i++) {
         struct decode_group of;
@@ -77,7 +79,6 @@ static int can_decode(const struct bench_models *m, size_t context)
     const struct decode_ops *ops = m->dense->dev->ops->decode;
 
     return ops && ops->gemv && ops->rmsnorm && ops->attention && ops->silu_mul && ops->sample &&
-           !m->dense->store && !m->pruned->store &&
            context + TOKENS <= m->dense->config.max_positions;
 }
 
@@ -96,9 +97,13 @@ int bench_decode(struct bench_outcome *out, const struct bench_models *m, const 
     if (config_n_params(&m->dense->config) * dtype_size(m->dense->dtype) <
         2 * dev->ops->cache_nbytes(dev))
         out->cache = "warm";
-    out->path[out->n_paths++] = PATH_OWN;
-    out->path[out->n_paths++] = PATH_LIBRARY;
+    if (!m->dense->store) {
+        out->path[out->n_paths++] = PATH_OWN;
+        out->path[out->n_paths++] = PATH_LIBRARY;
+    }
     bench_add_sparse_paths(out, m, config_n_linear_params(&m->dense->config));
+    if (!out->n_paths) /* streamed, and nothing to skip: a copy of the weights */
+        out->path[out->n_paths++] = PATH_OWN;
     while (n < out->n_paths && decoding_open(&g[n], m, out->path[n], context, ids) == 0) {
         programs[n] = (struct bench_program){.name = bench_path_names[out->path[n]],
                                              .prepare = rewind_to_context,

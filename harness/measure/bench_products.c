@@ -5,6 +5,7 @@
 
 #include "harness/base/error.h"
 #include "harness/measure/bench_work.h"
+#include "harness/model/parallel.h"
 
 const char *const bench_path_names[N_PATHS] = {
     [PATH_OWN] = "own",   [PATH_LIBRARY] = "library",   [PATH_COLUMNS] = "columns",
@@ -194,10 +195,10 @@ void bench_add_sparse_paths(struct bench_outcome *out, const struct bench_models
     const enum bench_path sparse[] = {m->pruned->reshaped ? PATH_ROWS : PATH_NONZEROS,
                                       PATH_COLUMNS};
     const int wanted[] = {bench_is_pruned(m), m->act_sparsity > 0};
-    size_t unused = m->dense->dev->ops->memory_free(m->dense->dev);
+    size_t unused = parallel_least(m->dense, m->dense->dev->ops->memory_free(m->dense->dev));
 
     for (int i = 0; i < 2; i++) {
-        size_t copy = packed_bytes(m, sparse[i], n);
+        size_t copy = packed_bytes(m, sparse[i], n / parallel_size(m->dense));
 
         if (!wanted[i])
             continue;
@@ -237,7 +238,7 @@ int bench_products(struct bench_outcome *out, const struct bench_models *m,
 
     *out = (struct bench_outcome){
         .task = product_names[what], .cache = warm ? "warm" : "cold", .context = NAN};
-    if (m->dense->store || m->pruned->store || m->pruned->reshaped ||
+    if (m->dense->store || m->pruned->store || m->pruned->reshaped || m->dense->comm ||
         (warm && n_bytes > dev->ops->cache_nbytes(dev)))
         return -1;
     small = !warm && n_bytes < COLD_FROM * dev->ops->cache_nbytes(dev);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "harness/base/error.h"
+#include "harness/base/procs.h"
 #include "harness/base/progress.h"
 
 #define WARM_UP 2         /* the first run may tune, the second fills caches */
@@ -54,7 +55,13 @@ static struct device_clocks mean_clocks(const struct clock_sums *c)
     return (struct device_clocks){v[0], v[1], v[2], v[3], c->known, c->throttled};
 }
 
-/* ---- samples */
+/* ---- samples. Processes that run one model together do so equally often: as the first says. */
+
+static double agreed(double v)
+{
+    procs_broadcast(&v, sizeof(v), 0);
+    return v;
+}
 
 /* Seconds of n runs, one after the other. */
 static double time_runs(struct device *dev, const struct bench_program *p, size_t n)
@@ -73,7 +80,7 @@ static size_t warm_up(struct device *dev, const struct bench_program *p)
     double seconds = 0;
 
     for (int i = 0; i < WARM_UP + 1 && seconds < WARM_UP_SECONDS; i++)
-        seconds = time_runs(dev, p, 1);
+        seconds = agreed(time_runs(dev, p, 1));
     if (!p->repeatable || !(seconds < BENCH_SAMPLE_SECONDS) || !(seconds > 0))
         return 1;
     return (size_t)ceil(BENCH_SAMPLE_SECONDS / seconds);
@@ -115,10 +122,10 @@ void bench_run(struct bench_samples *out, struct device *dev, const struct bench
         }
         look_at_clocks(&clocks, dev);
         out->n++;
-        elapsed = now_seconds() - begin;
+        elapsed = agreed(now_seconds() - begin);
         if (is_time_to_look(out->n, elapsed, limits))
-            out->why = bench_should_stop((const double *const *)out->ns, n_programs, out->n,
-                                         elapsed, limits);
+            out->why = (enum bench_stop)agreed(bench_should_stop(
+                (const double *const *)out->ns, n_programs, out->n, elapsed, limits));
     }
     out->seconds = now_seconds() - begin;
     out->clocks = mean_clocks(&clocks);

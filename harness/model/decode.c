@@ -53,6 +53,13 @@ static void pack_layer(struct decoder *d, size_t i)
         density = 1 - (double)zeros / (double)tensor_numel(w);
         if (d->o.kind[g] == PACKED_AUTO)
             kind = packed_choose(1 - density, 1 - kept_share(&l->rules[g]), w.dtype);
+        if (kind == PACKED_ROWS && d->m->store) { /* which are borrowed: only while it is there */
+            struct tensor *own = &d->layers[i].own[g];
+
+            *own = device_tensor(dev, w.dtype, w.rows, w.cols);
+            dev->ops->copy(dev, own->data, w.data, tensor_nbytes(w));
+            w = *own;
+        }
         dev->ops->decode->pack(dev, &d->layers[i].w[g], w, kind);
         d->layers[i].w[g].n_nonzero = tensor_numel(w) - zeros;
     }
@@ -93,8 +100,6 @@ int decoder_open(struct decoder *d, const struct model *m, const struct decode_o
     *d = (struct decoder){0};
     if (!dev->ops->decode)
         return error("the %s backend does not decode", dev->ops->name);
-    if (m->store)
-        return error("decoding needs the weights on the device; these are in host memory");
     d->m = m;
     d->o = *o;
     for (int g = 0; g < N_GROUPS && o->library; g++)
@@ -125,8 +130,10 @@ void decoder_close(struct decoder *d)
         if (d->step[i].recording)
             dev->ops->decode->record_free(dev, d->step[i].recording);
     for (size_t i = 0; i < d->m->config.n_layers; i++)
-        for (int g = 0; g < N_GROUPS; g++)
+        for (int g = 0; g < N_GROUPS; g++) {
             dev->ops->decode->packed_free(dev, &d->layers[i].w[g]);
+            device_tensor_free(dev, &d->layers[i].own[g]);
+        }
     dev->ops->decode->packed_free(dev, &d->head);
     free(d->layers);
     free(d->sequence.pages.v);

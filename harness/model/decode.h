@@ -19,6 +19,7 @@ struct decode_options {
 
 struct decode_layer {
     struct packed w[N_GROUPS];
+    struct tensor own[N_GROUPS]; /* what rows borrow where the model's layers are streamed */
 };
 
 /* How one group's linears are packed, all layers together. */
@@ -51,7 +52,8 @@ struct decoder {
 
 /* Packs the model's linears as they are now: prune before, and set the rules. The model stays the
  * caller's; neither weights nor rules are to be changed while the decoder is open. 0, or error() (a
- * backend without decoding, a model that lives in host memory). Dies without memory. */
+ * backend without decoding). The packed weights of a model whose layers are streamed are on the
+ * device; its prompts are streamed. Dies without memory. */
 int decoder_open(struct decoder *d, const struct model *m, const struct decode_options *o);
 void decoder_close(struct decoder *d);
 

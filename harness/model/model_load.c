@@ -7,6 +7,7 @@
 
 #include "harness/base/error.h"
 #include "harness/base/memory.h"
+#include "harness/base/procs.h"
 #include "harness/model/parallel.h"
 #include "harness/model/synthetic.h"
 
@@ -171,7 +172,7 @@ int must_stream(const struct model *m)
     size_t layers = config_n_linear_params(&m->config) * dtype_size(m->dtype) / parallel_size(m);
     size_t ends =
         (m->config.tied_head ? 1 : 2) * m->config.n_vocab * m->config.hidden * dtype_size(m->dtype);
-    size_t left = m->dev->ops->memory_free(m->dev);
+    size_t left = parallel_least(m, m->dev->ops->memory_free(m->dev));
 
     if (m->dev->ops->is_host && !m->dev->memory_limit)
         return 0;
@@ -246,7 +247,9 @@ static void make_layer(void *arg, size_t i)
 static size_t n_held(const struct model *m, size_t host_limit)
 {
     size_t nbytes = store_offset(m, 4), n = m->config.n_layers;
-    size_t most = (host_limit ? host_limit : host_memory_free() / 4 * 3) / nbytes;
+    size_t most =
+        (host_limit ? host_limit : host_memory_free() / (size_t)procs_local_size() / 4 * 3) /
+        nbytes;
 
     if (most >= n)
         return n;
