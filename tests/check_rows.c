@@ -287,6 +287,70 @@ static void test_rmsnorm(void)
     }
 }
 
+/* What is gathered in parts gives the bits of what is whole. */
+static void joined_case(enum dtype t, size_t rows, size_t n, size_t n_parts, enum act_kind kind)
+{
+    float *x = odd_rows(&rng, rows, n, huge_of(t), tiny_of(t)), *w = random_floats(&rng, n, 1);
+    float *p = in_parts(x, rows, n, n_parts), *gate = random_floats(&rng, n, 1), *want, *got;
+    struct tensor a = put(dev, t, rows, n, x), parts = put(dev, t, rows, n, p);
+    struct tensor f = put(dev, DTYPE_F32, rows, n, x), fp = put(dev, DTYPE_F32, rows, n, p);
+    struct tensor g = put(dev, DTYPE_F32, 1, n, w), o = poison(dev, t, rows, n), gt;
+    struct act_rule rule = {.kind = kind, .sparsity = 0.5, .threshold = 0.75f};
+
+    for (size_t j = 0; j < n; j++)
+        gate[j] = fabsf(gate[j]);
+    gt = put(dev, DTYPE_F32, 1, n, gate);
+    rule.gate = gt.data;
+    for (int op = 0; op < 3; op++) {
+        if (op == 0)
+            dev->ops->sparsify(dev, o, a, &rule);
+        else if (op == 1)
+            dev->ops->rmsnorm(dev, o, f, g, 1e-5f, &rule);
+        else
+            dev->ops->copy(dev, o.data, a.data, tensor_nbytes(a));
+        want = get(dev, o);
+        dev->ops->fill(dev, o, -3);
+        if (op == 0)
+            dev->ops->join(dev, o, parts.data, n_parts, &rule);
+        else if (op == 1)
+            dev->ops->rmsnorm_joined(dev, o, fp, n_parts, g, 1e-5f, &rule);
+        else
+            dev->ops->join(dev, o, parts.data, n_parts, NULL);
+        got = get(dev, o);
+        EXPECT(memcmp(got, want, rows * n * sizeof(*got)) == 0, "%s %s %zu x %zu in %zu parts",
+               op == 1 ? "rmsnorm" : "join", dtype_name(t), rows, n, n_parts);
+        free(want);
+        free(got);
+    }
+    free(x);
+    free(w);
+    free(p);
+    free(gate);
+    device_tensor_free(dev, &a);
+    device_tensor_free(dev, &parts);
+    device_tensor_free(dev, &f);
+    device_tensor_free(dev, &fp);
+    device_tensor_free(dev, &g);
+    device_tensor_free(dev, &gt);
+    device_tensor_free(dev, &o);
+}
+
+static void test_joined(void)
+{
+    static const enum act_kind kinds[] = {ACT_DENSE, ACT_TOPK, ACT_THRESHOLD, ACT_WINA};
+
+    FOR_DTYPES(t)
+    {
+        for (int k = 0; k < 4; k++) {
+            joined_case(t, 5, 32, 4, kinds[k]);
+            joined_case(t, 12, 4096, 2, kinds[k]);
+            joined_case(t, 3, 11008, 4, kinds[k]);
+        }
+        joined_case(t, 3, 28672, 2, ACT_TOPK);
+        joined_case(t, 3, 8192, 8, ACT_TOPK);
+    }
+}
+
 /* Tolerance: one rounding to t, and 1e-5 for exp and the division in float32. */
 static void silu_case(enum dtype t, size_t rows, size_t m)
 {
@@ -338,6 +402,7 @@ int check_rows(void)
     RUN_AND_COUNT(test_sparsify, failed);
     RUN_AND_COUNT(test_wina, failed);
     RUN_AND_COUNT(test_rmsnorm, failed);
+    RUN_AND_COUNT(test_joined, failed);
     RUN_AND_COUNT(test_silu_mul, failed);
     return failed;
 }

@@ -108,6 +108,18 @@ static UNUSED struct tensor poison(struct device *dev, enum dtype dtype, size_t 
     return t;
 }
 
+/* The columns of x (rows x n) in n_parts matrices one after another. */
+static UNUSED float *in_parts(const float *x, size_t rows, size_t n, size_t n_parts)
+{
+    float *out = xmalloc(rows * n * sizeof(*out));
+    size_t c = n / n_parts;
+
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < n; j++)
+            out[j / c * rows * c + r * c + j % c] = x[r * n + j];
+    return out;
+}
+
 /* The values of t as floats. */
 static UNUSED float *get(struct device *dev, struct tensor t)
 {

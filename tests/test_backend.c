@@ -103,6 +103,32 @@ static void test_top_k_is_the_sorted_threshold_with_ties_kept(void)
     check_sparsify(12, 33, ACT_THRESHOLD, 0);
 }
 
+static void test_parts_are_joined(void)
+{
+    struct act_rule rule = {.kind = ACT_TOPK, .sparsity = 0.5};
+    float *x = odd_rows(&rng, 9, 48, 1e15f, 1e-15f), *w = random_floats(&rng, 48, 1);
+    float *p = in_parts(x, 9, 48, 3);
+    struct tensor in = up(9, 48, x), parts = up(9, 48, p), wt = up(1, 48, w);
+    struct tensor out = poison(dev, DTYPE_F32, 9, 48), want = poison(dev, DTYPE_F32, 9, 48);
+
+    dev->ops->join(dev, out, parts.data, 3, NULL);
+    CHECK(same_bits(at(out), x, 9 * 48 * 4));
+    dev->ops->join(dev, out, parts.data, 3, &rule);
+    dev->ops->sparsify(dev, want, in, &rule);
+    CHECK(same_bits(at(out), at(want), 9 * 48 * 4));
+    dev->ops->rmsnorm_joined(dev, out, parts, 3, wt, 1e-5f, &rule);
+    dev->ops->rmsnorm(dev, want, in, wt, 1e-5f, &rule);
+    CHECK(same_bits(at(out), at(want), 9 * 48 * 4));
+    free(x);
+    free(w);
+    free(p);
+    device_tensor_free(dev, &in);
+    device_tensor_free(dev, &parts);
+    device_tensor_free(dev, &wt);
+    device_tensor_free(dev, &out);
+    device_tensor_free(dev, &want);
+}
+
 static void check_rmsnorm(size_t rows, size_t n)
 {
     float *x = odd_rows(&rng, rows, n, 1e15f, 1e-15f), *w = random_floats(&rng, n, 1),
@@ -489,6 +515,7 @@ int main(void)
     RUN(test_convert_between_types);
     RUN(test_embed_and_gather);
     RUN(test_top_k_is_the_sorted_threshold_with_ties_kept);
+    RUN(test_parts_are_joined);
     RUN(test_rmsnorm);
     RUN(test_silu_mul);
     RUN(test_linear);

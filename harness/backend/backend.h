@@ -191,6 +191,13 @@ struct backend {
     /* out = rule(x); out may be x. */
     void (*sparsify)(struct device *dev, struct tensor out, struct tensor x,
                      const struct act_rule *rule);
+    /* What several devices have gathered: the columns of a matrix in n_parts equal parts, rows x
+     * cols / n_parts each, one after another. out = rule(the matrix); and rmsnorm of it, x giving
+     * its size and place. The bits are those of sparsify and rmsnorm. */
+    void (*join)(struct device *dev, struct tensor out, const void *parts, size_t n_parts,
+                 const struct act_rule *rule);
+    void (*rmsnorm_joined)(struct device *dev, struct tensor out, struct tensor x, size_t n_parts,
+                           struct tensor weight, float eps, const struct act_rule *rule);
     /* For each row r of x (R x h): logits = head x_r; logprob[r] = logits[target[r]] -
      * logsumexp(logits), is_top[r] = 1 if no logit is larger than the target's and none of a
      * smaller id is equal (argmax == target). Logits are never all in memory. logprob: double. */

@@ -187,20 +187,24 @@ static struct tensor own_columns(const struct decoder *d, struct tensor row)
     return row;
 }
 
-/* Everybody's columns of a row. */
-static void gather(struct decoder *d, struct tensor row)
+/* Everybody's columns of a row. next: the weight that is read after that; NULL: none is known. */
+static void gather(struct decoder *d, struct tensor row, const struct packed *next)
 {
+    const struct decode_ops *ops = d->m->dev->ops->decode;
     struct comm *c = d->m->comm;
     struct tensor part = own_columns(d, row);
 
-    if (c)
-        c->all_gather(c, row.data, part.data, tensor_nbytes(part));
+    if (!c)
+        return;
+    if (ops->prefetch && next)
+        ops->prefetch(d->m->dev, next);
+    c->all_gather(c, row.data, part.data, tensor_nbytes(part));
 }
 
 /* x += w in, in the basis that this puts the residual stream into, plus a bias; w NULL: the bias
- * alone. Of d->in nothing is left. */
+ * alone. Of d->in nothing is left. next: the weight that is read after it. */
 static void add_to_stream(struct decoder *d, const struct decode_input *in, const struct packed *w,
-                          struct tensor basis, struct tensor bias)
+                          struct tensor basis, struct tensor bias, const struct packed *next)
 {
     struct device *dev = d->m->dev;
 
@@ -210,7 +214,7 @@ static void add_to_stream(struct decoder *d, const struct decode_input *in, cons
     }
     if (w) {
         product(d, own_columns(d, d->x), in, w, 1);
-        gather(d, d->x);
+        gather(d, d->x, next);
     }
     if (bias.data)
         dev->ops->add_row(dev, d->x, bias);
@@ -232,10 +236,10 @@ static void attention_step(struct decoder *d, size_t i)
         product(d, qkv, &norm, &w[GROUP_QKV], 0);
         ops->attention(dev, own_columns(d, attn), qkv, d->session.kv[i], l->shape, m->cos_sin,
                        &d->cursor->position, d->o.max_positions);
-        gather(d, attn);
+        gather(d, attn, &w[GROUP_O]);
     }
     add_to_stream(d, &in, layer_has_attention(l) ? &w[GROUP_O] : NULL, l->attention_basis,
-                  l->o_bias);
+                  l->o_bias, &w[GROUP_GATE_UP]);
 }
 
 static void mlp_step(struct decoder *d, size_t i)
@@ -255,12 +259,13 @@ static void mlp_step(struct decoder *d, size_t i)
         product(d, gate_up, &norm, &w[GROUP_GATE_UP], 0);
         if (d->m->comm) {
             dev->ops->decode->silu_mul(dev, own_columns(d, gate.row), gate_up, NULL);
-            gather(d, gate.row);
+            gather(d, gate.row, &w[GROUP_DOWN]);
             gate.kind = INPUT_ROW;
             gate.x = gate.row;
         }
     }
-    add_to_stream(d, &gate, layer_has_mlp(l) ? &w[GROUP_DOWN] : NULL, l->mlp_basis, l->down_bias);
+    add_to_stream(d, &gate, layer_has_mlp(l) ? &w[GROUP_DOWN] : NULL, l->mlp_basis, l->down_bias,
+                  i + 1 < d->m->config.n_layers ? &d->layers[i + 1].w[GROUP_QKV] : &d->head);
 }
 
 /* logits = head norm(x) */
@@ -270,7 +275,7 @@ static void logits_of(struct decoder *d, struct tensor x)
 
     if (splits_head(d->m)) {
         product(d, own_columns(d, d->logits), &norm, &d->head, 0);
-        gather(d, d->logits);
+        gather(d, d->logits, NULL);
     } else {
         product(d, d->logits, &norm, &d->head, 0);
     }
@@ -292,6 +297,8 @@ static void run_step(struct decoder *d, int how)
         mlp_step(d, i);
     }
     logits_of(d, d->x);
+    if (d->m->comm && dev->ops->decode->prefetch)
+        dev->ops->decode->prefetch_end(dev);
 }
 
 /* The first step runs as it is, so that whatever a backend makes on first use is there; the second

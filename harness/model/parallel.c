@@ -87,14 +87,3 @@ struct tensor parallel_part(const struct model *m, struct tensor whole)
 
     return tensor_rows(whole, parallel_rank(m) * n, n);
 }
-
-void parallel_join(const struct model *m, struct tensor out, const void *parts)
-{
-    size_t n = parallel_size(m);
-    struct tensor part = {(void *)(uintptr_t)parts, out.dtype, out.rows, out.cols / n};
-
-    for (size_t r = 0; r < n; r++) {
-        m->dev->ops->copy_columns(m->dev, out, r * part.cols, part, 0, part.cols);
-        part.data = (char *)part.data + tensor_nbytes(part);
-    }
-}

@@ -35,7 +35,4 @@ void parallel_whole_free(const struct model *m, struct tensor *whole, struct ten
 /* This device's rows of a whole linear. */
 struct tensor parallel_part(const struct model *m, struct tensor whole);
 
-/* Everybody's columns side by side: out (T x c) from parts (T x c/n each) one after another. */
-void parallel_join(const struct model *m, struct tensor out, const void *parts);
-
 #endif

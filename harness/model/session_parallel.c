@@ -61,12 +61,11 @@ struct tensor part_of(const struct session *s, struct tensor whole)
     return part;
 }
 
-/* What is gathered becomes whole rows, under the rule. */
+/* What is gathered becomes whole rows, under the rule (NULL: none). */
 static void take_gathered(struct session *s, struct tensor whole, const struct act_rule *rule)
 {
-    parallel_join(s->m, whole, gathered_now(s));
-    if (rule && fused_rule(s, rule) && rule->kind != ACT_DENSE)
-        s->m->dev->ops->sparsify(s->m->dev, whole, whole, rule);
+    s->m->dev->ops->join(s->m->dev, whole, gathered_now(s), parallel_size(s->m),
+                         rule ? fused_rule(s, rule) : NULL);
 }
 
 void join_parts(struct session *s, struct tensor whole, struct tensor part,
@@ -124,7 +123,26 @@ static void begin_walk(struct session *s, struct walk *w, int now, size_t first_
     w->x_part = take_x_part(s, w->x);
 }
 
-/* Runs the stage and returns what is to be gathered. is_first: x is whole already. */
+/* in = the norm of the residual stream, of which the parts were gathered last; at first it is
+ * whole.
+ */
+static void norm_gathered(struct session *s, const struct walk *w, struct tensor norm,
+                          const struct act_rule *rule, int is_whole)
+{
+    const struct model *m = s->m;
+    struct tensor parts = w->x;
+
+    if (is_whole) {
+        m->dev->ops->rmsnorm(m->dev, w->in, w->x, norm, m->config.eps, fused_rule(s, rule));
+    } else {
+        parts.data = gathered_now(s);
+        m->dev->ops->rmsnorm_joined(m->dev, w->in, parts, parallel_size(m), norm, m->config.eps,
+                                    fused_rule(s, rule));
+    }
+    apply_apart(s, w->in, rule);
+}
+
+/* Runs the stage and returns what is to be gathered. */
 static struct tensor run_stage(struct session *s, struct walk *w, const struct layer *l,
                                size_t index, int stage, int is_first)
 {
@@ -132,9 +150,7 @@ static struct tensor run_stage(struct session *s, struct walk *w, const struct l
 
     switch (stage) {
     case 0:
-        if (!is_first)
-            take_gathered(s, w->x, NULL);
-        layer_attention_input(s, l, w->x, w->in);
+        norm_gathered(s, w, l->norm1, &l->rules[GROUP_QKV], is_first);
         return attention_part(s, l, index, w->in, w->attn);
     case 1:
         take_gathered(s, w->attn, &l->rules[GROUP_O]);
@@ -142,8 +158,7 @@ static struct tensor run_stage(struct session *s, struct walk *w, const struct l
         dev->ops->linear(dev, w->x_part, w->attn, l->o, 1);
         return w->x_part;
     case 2:
-        take_gathered(s, w->x, NULL);
-        layer_mlp_input(s, l, w->x, w->in);
+        norm_gathered(s, w, l->norm2, &l->rules[GROUP_GATE_UP], 0);
         return mlp_part(s, l, w->in, w->act);
     default:
         take_gathered(s, w->act, &l->rules[GROUP_DOWN]);

@@ -65,6 +65,9 @@ void cpu_silu_mul(struct device *, struct tensor, struct tensor, const struct ac
 void cpu_linear_silu_mul(struct device *, struct tensor, struct tensor, struct tensor,
                          struct tensor, const struct act_rule *);
 void cpu_sparsify(struct device *, struct tensor, struct tensor, const struct act_rule *);
+void cpu_join(struct device *, struct tensor, const void *, size_t, const struct act_rule *);
+void cpu_rmsnorm_joined(struct device *, struct tensor, struct tensor, size_t, struct tensor, float,
+                        const struct act_rule *);
 void cpu_logprob(struct device *, double *, int32_t *, struct tensor, struct tensor,
                  const int32_t *);
 void cpu_divergence(struct device *, double *, int32_t *, struct tensor, struct tensor,

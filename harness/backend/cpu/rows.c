@@ -199,6 +199,29 @@ void cpu_sparsify(struct device *dev, struct tensor out, struct tensor x,
     cpu_count(rule, zeros);
 }
 
+void cpu_join(struct device *dev, struct tensor out, const void *parts, size_t n_parts,
+              const struct act_rule *rule)
+{
+    struct tensor part = {(void *)(uintptr_t)parts, out.dtype, out.rows, out.cols / n_parts};
+
+    for (size_t i = 0; i < n_parts; i++) {
+        cpu_copy_columns(dev, out, i * part.cols, part, 0, part.cols);
+        part.data = (char *)part.data + tensor_nbytes(part);
+    }
+    cpu_sparsify(dev, out, out, rule);
+}
+
+void cpu_rmsnorm_joined(struct device *dev, struct tensor out, struct tensor x, size_t n_parts,
+                        struct tensor weight, float eps, const struct act_rule *rule)
+{
+    struct tensor whole = x;
+
+    whole.data = xmalloc(tensor_nbytes(whole));
+    cpu_join(dev, whole, x.data, n_parts, NULL);
+    cpu_rmsnorm(dev, out, whole, weight, eps, rule);
+    free(whole.data);
+}
+
 void cpu_subtract(struct device *dev, struct tensor out, struct tensor a, struct tensor b)
 {
     float *o = out.data;

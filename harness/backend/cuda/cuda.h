@@ -54,6 +54,9 @@ void cuda_silu_mul(struct device *, struct tensor, struct tensor, const struct a
 void cuda_linear_silu_mul(struct device *, struct tensor, struct tensor, struct tensor,
                           struct tensor, const struct act_rule *);
 void cuda_sparsify(struct device *, struct tensor, struct tensor, const struct act_rule *);
+void cuda_join(struct device *, struct tensor, const void *, size_t, const struct act_rule *);
+void cuda_rmsnorm_joined(struct device *, struct tensor, struct tensor, size_t, struct tensor,
+                         float, const struct act_rule *);
 void cuda_logprob(struct device *, double *, int32_t *, struct tensor, struct tensor,
                   const int32_t *);
 void cuda_divergence(struct device *, double *, int32_t *, struct tensor, struct tensor,

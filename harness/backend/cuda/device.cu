@@ -82,6 +82,7 @@ static void cuda_close(struct device *device)
     solver_close(dev->solver);
     gemm_close(dev->gemm);
     copies_close(dev);
+    prefetch_close(dev);
     pool_close(dev->pool);
     CU(cudaStreamDestroy(dev->stream));
     free(dev->text);
@@ -132,6 +133,8 @@ const struct backend backend_cuda = {
     .silu_mul = cuda_silu_mul,
     .linear_silu_mul = cuda_linear_silu_mul,
     .sparsify = cuda_sparsify,
+    .join = cuda_join,
+    .rmsnorm_joined = cuda_rmsnorm_joined,
     .logprob = cuda_logprob,
     .divergence = cuda_divergence,
     .gram = cuda_gram,

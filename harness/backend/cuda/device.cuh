@@ -31,6 +31,8 @@ struct cuda_device {
     struct gemm *gemm;
     struct solver *solver;
     struct timing *timing;
+    cudaStream_t ahead; /* prefetch.cu: made when first used */
+    cudaEvent_t forked, fetched;
     void *scratch; /* of decoding, record.cu */
     size_t n_scratch, n_tickets;
     unsigned *tickets;
@@ -64,6 +66,7 @@ static inline cudaStream_t stream_of(struct device *dev)
     } while (0)
 
 void copies_open(struct cuda_device *dev);
+void prefetch_close(struct cuda_device *dev);
 void copies_close(struct cuda_device *dev);
 struct pool *pool_open(void);
 void pool_close(struct pool *p);

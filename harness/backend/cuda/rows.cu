@@ -29,14 +29,35 @@ template <typename F> static void with_width(size_t n, F f)
         die("CUDA: rows of %zu elements; at most 65536 are supported", n);
 }
 
+/* A block's row of n: its neighbours are neighbours in memory. */
+template <typename T> struct one_part {
+    const T *x;
+    __device__ __forceinline__ vec<T, 8> load(size_t j, size_t n, bool whole) const
+    {
+        return load8(x + blockIdx.x * n, j, n, whole);
+    }
+};
+
+/* The same of columns in parts of `cols`, a multiple of 8, one matrix after another. */
+template <typename T> struct many_parts {
+    const T *x;
+    unsigned cols;
+    __device__ __forceinline__ vec<T, 8> load(size_t j, size_t n, bool) const
+    {
+        const unsigned part = (unsigned)j / cols;
+
+        return load8(x + ((size_t)part * gridDim.x + blockIdx.x) * cols, j - (size_t)part * cols,
+                     j < n ? cols : 0, true);
+    }
+};
+
 /* out: rows x n of T, x: rows x n, w: n of W; n <= E * blockDim.x. out may be x. */
-template <typename T, typename W, int E, int MOST>
+template <typename T, typename W, int E, int MOST, typename Row>
 __global__ void __launch_bounds__(MOST)
-    rmsnorm(T *out, const float *x, const W *w, size_t n, float eps, struct row_rule rule)
+    rmsnorm(T *out, const Row row, const W *w, size_t n, float eps, struct row_rule rule)
 {
     __shared__ float slots[32];
     const bool whole = n % 8 == 0;
-    const float *row = x + blockIdx.x * n;
     vec<float, 8> in[E / 8];
     vec<W, 8> g[E / 8];
     vec<T, 8> y[E / 8];
@@ -44,7 +65,7 @@ __global__ void __launch_bounds__(MOST)
 
 #pragma unroll
     for (int c = 0; c < E / 8; c++) {
-        in[c] = load8(row, ((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole);
+        in[c] = row.load(((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole);
         g[c] = load8(w, ((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole);
         for (int i = 0; i < 8; i++)
             sum += in[c].v[i] * in[c].v[i];
@@ -61,34 +82,57 @@ __global__ void __launch_bounds__(MOST)
         store8(out + blockIdx.x * n, ((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole, y[c]);
 }
 
-void cuda_rmsnorm(struct device *dev, struct tensor out, struct tensor x, struct tensor weight,
-                  float eps, const struct act_rule *rule)
+template <typename Row>
+static void run_rmsnorm(struct device *dev, struct tensor out, const Row &row, size_t n,
+                        struct tensor weight, float eps, const struct act_rule *rule)
 {
-    struct row_rule r = row_rule_of(is_wina(rule) ? NULL : rule, x.cols);
+    struct row_rule r = row_rule_of(is_wina(rule) ? NULL : rule, n);
 
-    if (x.rows == 0)
+    if (out.rows == 0)
         return;
-    if (x.dtype != DTYPE_F32 || (weight.dtype != out.dtype && weight.dtype != DTYPE_F32))
-        die("CUDA: rmsnorm of %s by %s to %s", dtype_name(x.dtype), dtype_name(weight.dtype),
-            dtype_name(out.dtype));
+    if (weight.dtype != out.dtype && weight.dtype != DTYPE_F32)
+        die("CUDA: rmsnorm by %s to %s", dtype_name(weight.dtype), dtype_name(out.dtype));
     with_type(out.dtype, [&](auto t) {
         using T = decltype(t);
-        with_width(x.cols, [&](auto e, unsigned threads) {
+        with_width(n, [&](auto e, unsigned threads) {
             constexpr int E = decltype(e)::E, MOST = decltype(e)::MOST;
-            unsigned rows = (unsigned)x.rows;
+            unsigned rows = (unsigned)out.rows;
 
             if (weight.dtype == out.dtype)
                 rmsnorm<T, T, E, MOST><<<rows, threads, 0, stream_of(dev)>>>(
-                    (T *)out.data, (const float *)x.data, (const T *)weight.data, x.cols, eps, r);
+                    (T *)out.data, row, (const T *)weight.data, n, eps, r);
             else
                 rmsnorm<T, float, E, MOST><<<rows, threads, 0, stream_of(dev)>>>(
-                    (T *)out.data, (const float *)x.data, (const float *)weight.data, x.cols, eps,
-                    r);
+                    (T *)out.data, row, (const float *)weight.data, n, eps, r);
         });
     });
     LAUNCHED("rmsnorm");
     if (is_wina(rule))
         cuda_wina(dev, out, rule);
+}
+
+void cuda_rmsnorm(struct device *dev, struct tensor out, struct tensor x, struct tensor weight,
+                  float eps, const struct act_rule *rule)
+{
+    if (x.dtype != DTYPE_F32)
+        die("CUDA: rmsnorm of %s", dtype_name(x.dtype));
+    run_rmsnorm(dev, out, one_part<float>{(const float *)x.data}, x.cols, weight, eps, rule);
+}
+
+/* Columns of a part, which vectors of eight must divide. */
+static unsigned part_cols(size_t cols, size_t n_parts)
+{
+    if (cols % (8 * n_parts))
+        die("CUDA: %zu columns in %zu parts: not a multiple of 8 each", cols, n_parts);
+    return (unsigned)(cols / n_parts);
+}
+
+void cuda_rmsnorm_joined(struct device *dev, struct tensor out, struct tensor x, size_t n_parts,
+                         struct tensor weight, float eps, const struct act_rule *rule)
+{
+    many_parts<float> row = {(const float *)x.data, part_cols(x.cols, n_parts)};
+
+    run_rmsnorm(dev, out, row, x.cols, weight, eps, rule);
 }
 
 /* out: rows x n, gate_up: rows x 2n, [gate | up]. */
@@ -135,15 +179,16 @@ void cuda_silu_mul(struct device *dev, struct tensor out, struct tensor gate_up,
 }
 
 /* out, x: rows x n; out may be x */
-template <typename T, int E, int MOST>
-__global__ void __launch_bounds__(MOST) sparsify(T *out, const T *x, size_t n, struct row_rule rule)
+template <typename T, int E, int MOST, typename Row>
+__global__ void __launch_bounds__(MOST)
+    sparsify(T *out, const Row row, size_t n, struct row_rule rule)
 {
     const bool whole = n % 8 == 0;
     vec<T, 8> y[E / 8];
 
 #pragma unroll
     for (int c = 0; c < E / 8; c++)
-        y[c] = load8(x + blockIdx.x * n, ((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole);
+        y[c] = row.load(((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole);
     apply_rule<T, E>(y, (int)n, rule);
 #pragma unroll
     for (int c = 0; c < E / 8; c++)
@@ -167,10 +212,30 @@ void cuda_sparsify(struct device *dev, struct tensor out, struct tensor x,
         using T = decltype(t);
         with_width(x.cols, [&](auto e, unsigned threads) {
             sparsify<T, e.E, e.MOST><<<(unsigned)x.rows, threads, 0, stream_of(dev)>>>(
-                (T *)out.data, (const T *)x.data, x.cols, r);
+                (T *)out.data, one_part<T>{(const T *)x.data}, x.cols, r);
         });
     });
     LAUNCHED("sparsify");
+}
+
+void cuda_join(struct device *dev, struct tensor out, const void *parts, size_t n_parts,
+               const struct act_rule *rule)
+{
+    struct row_rule r = row_rule_of(is_wina(rule) ? NULL : rule, out.cols);
+    unsigned cols = part_cols(out.cols, n_parts);
+
+    if (out.rows == 0)
+        return;
+    with_type(out.dtype, [&](auto t) {
+        using T = decltype(t);
+        with_width(out.cols, [&](auto e, unsigned threads) {
+            sparsify<T, e.E, e.MOST><<<(unsigned)out.rows, threads, 0, stream_of(dev)>>>(
+                (T *)out.data, many_parts<T>{(const T *)parts, cols}, out.cols, r);
+        });
+    });
+    LAUNCHED("join");
+    if (is_wina(rule))
+        cuda_wina(dev, out, rule);
 }
 
 /* x: rows x n, in place; gate: n. The bisection of topk.cuh over the float32 scores: 31 counts. */
