@@ -10,6 +10,7 @@
 #include "harness/base/progress.h"
 #include "harness/base/rng.h"
 #include "harness/cmd/cmd.h"
+#include "harness/cmd/run_share.h"
 
 #define MIN_SAMPLES 20
 #define MAX_SAMPLES 10000
@@ -192,6 +193,7 @@ int cmd_bench(int argc, char **argv)
     if (rc != 0)
         return rc > 0 ? 0 : 2;
     r.keep_dense = 1;
+    run_share_roles(&r.o);
     rc = run_open(&r);
     if (rc == 0 && r.model.config.forms)
         rc = error("%s has lost parts already: bench times them beside the whole model: give that "

@@ -4,10 +4,12 @@
 #include <string.h>
 
 #include "harness/base/error.h"
+#include "harness/base/procs.h"
 #include "harness/base/progress.h"
 #include "harness/base/text.h"
 #include "harness/cmd/cmd.h"
 #include "harness/cmd/run.h"
+#include "harness/cmd/run_share.h"
 #include "harness/model/decode.h"
 
 #define READ_EVERY 16 /* tokens between two looks at what a device has generated */
@@ -134,7 +136,7 @@ static int continue_text(struct run *r)
     if (rc != 0)
         goto out;
     g.n_new = r->o.n_new < room - g.prompt.n ? r->o.n_new : room - g.prompt.n;
-    if (g.n_new < r->o.n_new)
+    if (g.n_new < r->o.n_new && procs_rank() == 0)
         fprintf(stderr, "--n-tokens %zu: the model's %zu positions leave room for %zu\n",
                 r->o.n_new, room, g.n_new);
     o.max_positions = g.prompt.n + g.n_new;
@@ -161,6 +163,7 @@ int cmd_generate(int argc, char **argv)
 
     if (rc != 0)
         return rc > 0 ? 0 : 2;
+    run_share_roles(&r.o);
     rc = run_open(&r);
     if (rc == 0)
         rc = run_cell(&r, 0);
