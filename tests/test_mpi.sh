@@ -83,6 +83,31 @@ check cells_were_handed_out grep -q ', by rank [123]$' "$dir/said"
 check said_once [ "$(grep -c '^cell ' "$dir/said")" = 4 ]
 check stdout_is_for_results [ ! -s "$dir/stdout" ]
 
+# ---- processes that hold one model together
+
+more="--tensor-parallel"
+for n in 2 4; do
+	evaluate $n.held $many -np $n && same_records "$dir/one" "$dir/$n.held" &&
+		diff -r "$dir/one.d" "$dir/$n.held.d" >>"$dir/said"
+	result $? "one_model_on_${n}_processes_gives_the_same_bits"
+done
+generate() {
+	"$@" "$DUO" generate -p "The river" -n 24 --method magnitude --sparsity 0.5 --act-sparsity 0.5 \
+		$more --temperature 0.7 --quiet 2>"$dir/said"
+}
+more=
+generate env >"$dir/one.text"
+more="--tensor-parallel"
+generate $many -np 2 >"$dir/two.text" && cmp -s "$dir/one.text" "$dir/two.text" && [ -s "$dir/one.text" ]
+result $? one_model_on_two_processes_generates_the_same
+$many -np 2 "$DUO" bench --shape tiny --tensor-parallel --what decode,windows --context 16 --window 64 \
+	--time-limit 0 -o jsonl >"$dir/timed" 2>"$dir/said" && [ "$(grep -c '"device": "2 x ' "$dir/timed")" = 6 ]
+result $? one_model_on_two_processes_is_timed
+more=
+$many -np 3 "$DUO" eval -t piqa --limit 2 --tensor-parallel >"$dir/stdout" 2>"$dir/said"
+[ $? = 1 ] && [ "$(grep -c '3 devices cannot share the model: 4 query heads' "$dir/said")" = 1 ]
+result $? what_cannot_be_divided_is_told_once
+
 # ---- what is wrong is said once
 
 # shellcheck disable=SC2086
