@@ -343,6 +343,7 @@ static void test_joined(void)
     {
         for (int k = 0; k < 4; k++) {
             joined_case(t, 5, 32, 4, kinds[k]);
+            joined_case(t, 5, 36, 4, kinds[k]);
             joined_case(t, 12, 4096, 2, kinds[k]);
             joined_case(t, 3, 11008, 4, kinds[k]);
         }

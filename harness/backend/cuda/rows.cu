@@ -119,20 +119,37 @@ void cuda_rmsnorm(struct device *dev, struct tensor out, struct tensor x, struct
     run_rmsnorm(dev, out, one_part<float>{(const float *)x.data}, x.cols, weight, eps, rule);
 }
 
-/* Columns of a part, which vectors of eight must divide. */
-static unsigned part_cols(size_t cols, size_t n_parts)
+/* Vectors of eight stay within a part. */
+static bool parts_are_whole(size_t cols, size_t n_parts)
 {
-    if (cols % (8 * n_parts))
-        die("CUDA: %zu columns in %zu parts: not a multiple of 8 each", cols, n_parts);
-    return (unsigned)(cols / n_parts);
+    return cols % (8 * n_parts) == 0;
+}
+
+/* Parts of odd widths, which no model of size has: by copies. */
+static void join_by_copies(struct device *dev, struct tensor out, const void *parts, size_t n_parts)
+{
+    struct tensor part = {(void *)parts, out.dtype, out.rows, out.cols / n_parts};
+
+    for (size_t i = 0; i < n_parts; i++) {
+        cuda_copy_columns(dev, out, i * part.cols, part, 0, part.cols);
+        part.data = (char *)part.data + tensor_nbytes(part);
+    }
 }
 
 void cuda_rmsnorm_joined(struct device *dev, struct tensor out, struct tensor x, size_t n_parts,
                          struct tensor weight, float eps, const struct act_rule *rule)
 {
-    many_parts<float> row = {(const float *)x.data, part_cols(x.cols, n_parts)};
+    many_parts<float> row = {(const float *)x.data, (unsigned)(x.cols / n_parts)};
+    struct tensor whole = x;
 
-    run_rmsnorm(dev, out, row, x.cols, weight, eps, rule);
+    if (parts_are_whole(x.cols, n_parts)) {
+        run_rmsnorm(dev, out, row, x.cols, weight, eps, rule);
+        return;
+    }
+    whole.data = cuda_alloc(dev, tensor_nbytes(whole));
+    join_by_copies(dev, whole, x.data, n_parts);
+    cuda_rmsnorm(dev, out, whole, weight, eps, rule);
+    cuda_free(dev, whole.data);
 }
 
 /* out: rows x n, gate_up: rows x 2n, [gate | up]. */
@@ -222,10 +239,15 @@ void cuda_join(struct device *dev, struct tensor out, const void *parts, size_t 
                const struct act_rule *rule)
 {
     struct row_rule r = row_rule_of(is_wina(rule) ? NULL : rule, out.cols);
-    unsigned cols = part_cols(out.cols, n_parts);
+    unsigned cols = (unsigned)(out.cols / n_parts);
 
     if (out.rows == 0)
         return;
+    if (!parts_are_whole(out.cols, n_parts)) {
+        join_by_copies(dev, out, parts, n_parts);
+        cuda_sparsify(dev, out, out, rule);
+        return;
+    }
     with_type(out.dtype, [&](auto t) {
         using T = decltype(t);
         with_width(out.cols, [&](auto e, unsigned threads) {
