@@ -177,8 +177,11 @@ static int check_processes(const struct run_options *o)
     if (!o->tensor_parallel && o->command != RUN_EVAL)
         return error("%d processes can only hold one model together here: --tensor-parallel",
                      procs_size());
-    if (o->tensor_parallel && o->act_greedy)
-        return error("--act-allocation greedy needs the model on one device");
+    for (size_t i = 0; i < o->n_methods && o->tensor_parallel; i++)
+        if (run_options_deals_out(o, o->methods[i]))
+            return error("--tensor-parallel: %s deals shares of activations out, which needs the "
+                         "model on one device: --act-allocation uniform",
+                         o->methods[i]->name);
     return 0;
 }
 
