@@ -308,7 +308,8 @@ size_t config_n_params(const struct llama_config *c)
     for (size_t i = 0; i < c->n_layers; i++) {
         struct layer_form f = config_layer(c, i);
 
-        n += c->hidden * ((f.n_heads > 0) + (f.intermediate > 0) + (size_t)(f.o_bias + f.down_bias));
+        n += c->hidden *
+             ((f.n_heads > 0) + (f.intermediate > 0) + (size_t)(f.o_bias + f.down_bias));
     }
     return n + (c->tied_head ? 1 : 2) * c->n_vocab * c->hidden;
 }

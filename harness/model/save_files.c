@@ -89,8 +89,7 @@ static void set_own_form(struct buf *text, const struct model *m)
     json_set_member(text, "architectures", "[\"DuoLlama\"]");
     set_number(text, "hidden_size", m->config.hidden);
     set_number(text, "head_dim", m->config.head_dim);
-    json_set_member(text, "tie_word_embeddings",
-                    m->head.data == m->embed.data ? "true" : "false");
+    json_set_member(text, "tie_word_embeddings", m->head.data == m->embed.data ? "true" : "false");
     buf_addf(&v, "%.9g", (double)m->config.eps);
     json_set_member(text, "rms_norm_eps", buf_str(&v));
     buf_release(&v);
