@@ -170,6 +170,7 @@ refuses unknown_dtype 2 "known: auto, f32, f16, bf16" eval -t piqa --dtype int8
 refuses unknown_format 2 "known: md csv json jsonl" eval -t piqa -o xml
 refuses unknown_act_rule 2 "known: topk, threshold, wina" eval -t piqa --act-rule best
 refuses unknown_act_allocation 2 "known: uniform, greedy" eval -t piqa --act-allocation best
+refuses refit_beta_without_steps 2 "--refit-beta: nothing is refitted" eval -t piqa --method duogpt+ --sparsity 0.5 --refit-beta 0.1
 refuses unknown_act_part 2 "known: all, last-half" eval -t piqa --act-part first-half
 refuses unknown_shape 2 "known: tiny, llama2-7b, llama2-13b" eval -t piqa --shape llama2-8b --tokenizer x
 refuses unknown_weights 2 "known: auto, device, stream" eval -t piqa --weights disk

@@ -132,6 +132,8 @@ static int check_takes(const struct run_options *o, const unsigned char *given)
         if (o->methods[i]->restructure)
             return error("--nm does not apply to method %s, which removes whole structures",
                          o->methods[i]->name);
+    if (o->refit_beta > 0 && !o->refit_steps)
+        return error("--refit-beta: nothing is refitted: give --refit-steps, such as 20");
     if (o->n_sparsities && o->nm_m)
         return error("--sparsity and --nm exclude each other");
     if (o->nm_m && o->order == 1)
@@ -285,7 +287,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
                               .act_greedy = -1,
                               .alpha = NAN,
                               .refit_beta = 0,
-                              .refit_steps = 20,
+                              .refit_steps = 0,
                               .damp = 0.01,
                               .order = -1,
                               .lazy_exact = 1,

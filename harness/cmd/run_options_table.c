@@ -511,7 +511,8 @@ const struct run_option run_option_table[] = {
      set_correct, TAKES_ALPHA, EVERY},
     {0, "refit-beta", "X", "duogpt+: share of the residual that kept weights make up; default 0",
      set_refit_beta, TAKES_REFIT, EVERY},
-    {0, "refit-steps", "N", "duogpt+: steps of conjugate gradients; default 20", set_refit_steps,
+    {0, "refit-steps", "N", "duogpt+: solve for the kept weights by so many steps of conjugate\n" HELP_INDENT
+     "gradients, such as 20; default 0: as the walk leaves them", set_refit_steps,
      TAKES_REFIT, EVERY},
     {0, "damp", "X", "damping, times the mean diagonal; default 0.01", set_damp, TAKES_OBS, EVERY},
     {0, "order", "NAME", "columns: act (by input norm) or natural", set_order, TAKES_OBS, EVERY},
