@@ -258,11 +258,15 @@ static void open_all(struct calibration *c)
     c->per_chunk = c->window < chunk ? chunk / c->window : 1;
     session_open(&c->s, c->m, c->per_chunk * c->window,
                  c->per_chunk * batch_pages_for(0, c->window), 0);
+    if (deals_out(c->plan)) {
+        c->n_sample = sample < 1 ? 1 : sample < c->n_windows ? sample : c->n_windows;
+        if (c->plan->kind != ACT_THRESHOLD) /* nothing is asked of the others */
+            c->n_windows = c->n_sample;
+    }
     c->x = device_tensor(dev, DTYPE_F32, c->n_windows * c->window, h);
     act_histogram_init(&c->histogram);
     if (!deals_out(c->plan))
         return;
-    c->n_sample = sample < 1 ? 1 : sample < c->n_windows ? sample : c->n_windows;
     c->dense = device_tensor(dev, DTYPE_F32, c->n_sample * c->window, h);
     c->trial = device_tensor(dev, DTYPE_F32, c->n_sample * c->window, h);
     c->squares = device_tensor(dev, DTYPE_F32, 1, h);
