@@ -1,5 +1,6 @@
-# The Markdown of structured-table: from records (duo's -o jsonl) to one row a cell, in the order in which
-# cells come, scores and speeds of any backend side by side. A value that is not there is a dash.
+# The Markdown of structured-table: from records (duo's -o jsonl) to one row a cell, models and cells in the
+# order in which they come, scores and speeds of any backend side by side. A value that is not there is a
+# dash. Status 1: there was nothing to print.
 
 # A field of the record in $0; "" for null or none.
 function field(name,    at, rest) {
@@ -17,6 +18,10 @@ function cell(    c) {
 	if (!(c in seen)) {
 		seen[c] = 1
 		cells[++n] = c
+		if (!(field("model") in known_model)) {
+			known_model[field("model")] = 1
+			models[++n_models] = field("model")
+		}
 	}
 	return c
 }
@@ -68,6 +73,8 @@ function name_of(c,    p) {
 		add_speed(c, field("backend"))
 		next
 	}
+	if (t == "prune")
+		next
 	val[c, t, field("metric")] = field("value")
 	if (t == "wikitext2")
 		err[c] = field("stderr")
@@ -79,7 +86,53 @@ function name_of(c,    p) {
 		limited = field("limit")
 	if (field("device") != "")
 		where[field("backend") ", " field("device") ", " field("dtype")] = 1
-	scored = 1
+}
+
+function of_model(c, m) {
+	return index(c, m "\t") == 1
+}
+# Perplexity and accuracies: acc_norm where there is one, with the speed-ups; then acc for all.
+function print_scores(m, norm,    k, c, b, line, rows) {
+	for (k = 1; k <= n; k++) {
+		c = cells[k]
+		if (!of_model(c, m) || !((c, "wikitext2", "perplexity") in val))
+			continue
+		if (!rows++) {
+			print "\n" m (norm ? ", accuracies: acc_norm where there is one." : ", acc for all tasks:") "\n"
+			print head " mean |" (norm ? more : "")
+			print rule "---:|" (norm ? ruler : "")
+		}
+		line = "| " name_of(c) " | " number(gone[c] == "" ? "" : 100 * gone[c], "%.2f") " | " \
+			number(left[c] == "" ? "" : left[c] / 1e6, "%.3f M") " | " \
+			number(val[c, "wikitext2", "perplexity"], "%.2f") " +- " number(err[c], "%.2f") " |"
+		line = line row(c, norm)
+		for (b in backends)
+			if (norm)
+				line = line " " number(speed[c, b], "%.2f") \
+					(speed[c, b] == "" ? "" : sprintf(" +- %.2f", error[c, b])) " |"
+		print line
+		n_rows++
+	}
+}
+function print_costs(m,    k, c, b, line, rows) {
+	for (k = 1; k <= n; k++) {
+		c = cells[k]
+		if (!of_model(c, m) || !((c, "cost") in cost))
+			continue
+		if (!rows++) {
+			print "\n" m ", what pruning took:\n"
+			print "| method | asked, % | gone, % | pruning, s | memory, GiB | on |" both
+			print "|---|---:|---:|---:|---:|---|" ruler ruler
+		}
+		line = "| " name_of(c) " | " number(gone[c] == "" ? "" : 100 * gone[c], "%.2f") " | " \
+			number(cost[c, "cost"], "%.1f") " | " \
+			number(cost[c, "nbytes"] == "" ? "" : cost[c, "nbytes"] / 1073741824, "%.2f") \
+			" | " cost[c, "where"] " |"
+		for (b in backends)
+			line = line " " number(speed[c, b], "%.2f") " | " number(rate[c, b], "%.0f") " |"
+		print line
+		n_rows++
+	}
 }
 
 END {
@@ -101,37 +154,10 @@ END {
 		print "Scored on " w "."
 	for (b in backends)
 		print "Decoding timed on " b ", " dev[b] "; over the faster dense path."
-	for (norm = 1; norm >= 0 && scored; norm--) {
-		print "\n" (norm ? "Accuracies: acc_norm where there is one." : "The same, acc for all tasks:") "\n"
-		print head " mean |" (norm ? more : "")
-		print rule "---:|" (norm ? ruler : "")
-		for (k = 1; k <= n; k++) {
-			c = cells[k]
-			if (!((c, "wikitext2", "perplexity") in val))
-				continue
-			line = "| " name_of(c) " | " number(gone[c] == "" ? "" : 100 * gone[c], "%.2f") " | " \
-				number(left[c] == "" ? "" : left[c] / 1e6, "%.3f M") " | " \
-				number(val[c, "wikitext2", "perplexity"], "%.2f") " +- " number(err[c], "%.2f") " |"
-			line = line row(c, norm)
-			for (b in backends)
-				if (norm)
-					line = line " " number(speed[c, b], "%.2f") \
-						(speed[c, b] == "" ? "" : sprintf(" +- %.2f", error[c, b])) " |"
-			print line
-		}
+	for (i = 1; i <= n_models; i++) {
+		print_scores(models[i], 1)
+		print_scores(models[i], 0)
+		print_costs(models[i])
 	}
-	print "\n| method | asked, % | gone, % | pruning, s | memory, GiB | on |" both
-	print "|---|---:|---:|---:|---:|---|" ruler ruler
-	for (k = 1; k <= n; k++) {
-		c = cells[k]
-		if (!((c, "cost") in cost))
-			continue
-		line = "| " name_of(c) " | " number(gone[c] == "" ? "" : 100 * gone[c], "%.2f") " | " \
-			number(cost[c, "cost"], "%.1f") " | " \
-			number(cost[c, "nbytes"] == "" ? "" : cost[c, "nbytes"] / 1073741824, "%.2f") \
-			" | " cost[c, "where"] " |"
-		for (b in backends)
-			line = line " " number(speed[c, b], "%.2f") " | " number(rate[c, b], "%.0f") " |"
-		print line
-	}
+	exit !n_rows
 }

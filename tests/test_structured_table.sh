@@ -70,5 +70,22 @@ run -m M --calib C both
 check "but what is missing is" [ "$(cat "$dir/calls" | cut -d' ' -f5)" = flap ]
 run --methods "sleb flap" -m M --calib C --backend cpu speed
 check "a method that fails does not stop the others" [ "$rc/$(n_calls)" = 1/4 ]
+said() { # HOW: the last line of what was said
+	tail -1 "$dir/said" | grep -q -- "$1"
+}
+check "and is named" grep -q "structured-table: speed-cpu-sleb failed" "$dir/said"
 run speed
 check "no model is a usage error" [ "$rc/$(n_calls)" = 2/0 ]
+run -m OTHER --calib C both table
+check "another model's records are not this one's" [ "$rc/$(n_calls)/$(wc -c <"$dir/out")" = 2/0/0 ]
+check "and the line says whose they are" said "has records of -m M --calib C .*would be of -m OTHER"
+run --work "$dir/empty" table
+check "no records, no table" [ "$rc/$(wc -c <"$dir/out")" = 1/0 ]
+check "and the line says why" said "no table: $dir/empty has no records"
+run --work "$dir/failed" --methods sleb --levels "" -m M --calib C speed table
+check "nor when all has failed" [ "$rc/$(wc -c <"$dir/out")" = 1/0 ]
+check "which it says" said "no table: $dir/failed has no records"
+printf '{"model": "m", "task": "decode", "method": "flap"}\n' >"$dir/empty/quality-flap.jsonl"
+run --work "$dir/empty" --methods flap table
+check "nor from records of something else" [ "$rc" = 1 ]
+check "and it says what is missing" said "have neither perplexities nor times of pruning"
