@@ -31,7 +31,9 @@ void *xcalloc(size_t n, size_t size);
 void *xrealloc(void *p, size_t nbytes);
 char *xstrdup(const char *s);
 
-/* 64-byte aligned, for vector loads; free() as usual. */
+/* 64-byte aligned, for vector loads; xfree_aligned() (NULL is fine) and not free(). */
 void *xalloc_aligned(size_t nbytes);
+void xfree_aligned(void *p);
+size_t xaligned_size(const void *p); /* as asked for */
 
 #endif

@@ -13,6 +13,6 @@ void word_cache_init(struct word_cache *c)
 
 void word_cache_release(struct word_cache *c)
 {
-    free(c->entries);
+    xfree_aligned(c->entries);
     c->entries = NULL;
 }

@@ -21,12 +21,14 @@
 static void turn(float *out, const float *x, size_t d, struct tensor cos_sin, int32_t position)
 {
     size_t half = d / 2;
-    const float *c = (const float *)cos_sin.data + (size_t)position * d, *s = c + half;
+    const float *c = cos_sin.data, *s;
 
-    if (!cos_sin.data) {
+    if (!c) {
         memcpy(out, x, d * sizeof(*x));
         return;
     }
+    c += (size_t)position * d;
+    s = c + half;
     for (size_t i = 0; i < half; i++) {
         float a = x[i], b = x[half + i];
 
@@ -295,7 +297,7 @@ void cpu_attention(struct device *dev, struct tensor out, struct tensor qkv, str
                 attend(out, qkv, kv, shape, cos_sin, b, (size_t)w.seg, g, (size_t)w.first,
                        left < BLOCK ? left : BLOCK, tiles);
             }
-        free(tiles);
+        xfree_aligned(tiles);
     }
     free(work);
     cpu_sparsify(dev, out, out, rule);

@@ -108,7 +108,7 @@ void cpu_divergence(struct device *dev, double *kl, int32_t *same_top, struct te
         }
         cpu_scratch_release(&s.scratch_a);
         cpu_scratch_release(&s.scratch_b);
-        free(s.a);
-        free(s.b);
+        xfree_aligned(s.a);
+        xfree_aligned(s.b);
     }
 }

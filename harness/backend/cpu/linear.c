@@ -85,7 +85,7 @@ static void pack(float *to, const float *from, size_t n_rows, size_t k, size_t w
 static float *room(float **buffer, size_t *n, size_t need)
 {
     if (need > *n) {
-        free(*buffer);
+        xfree_aligned(*buffer);
         *buffer = xalloc_aligned(need * sizeof(**buffer));
         *n = need;
     }
@@ -114,8 +114,8 @@ void cpu_packed_times(struct cpu_scratch *s, size_t n_rows, size_t k, const floa
 
 void cpu_scratch_release(struct cpu_scratch *s)
 {
-    free(s->x);
-    free(s->w);
+    xfree_aligned(s->x);
+    xfree_aligned(s->w);
     *s = (struct cpu_scratch){0};
 }
 

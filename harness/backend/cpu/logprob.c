@@ -105,6 +105,6 @@ void cpu_logprob(struct device *dev, double *logprob, int32_t *is_top, struct te
             tile_logprob(logprob + r, is_top + r, (const float *)x.data + r * x.cols,
                          x.rows - r < tile ? x.rows - r : tile, head, target + r, logits, &scratch);
         cpu_scratch_release(&scratch);
-        free(logits);
+        xfree_aligned(logits);
     }
 }

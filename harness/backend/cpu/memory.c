@@ -1,6 +1,5 @@
 /* The host's memory as a device's: counted, so that a limit can stand for a small device. Streaming
  * is copying from the host to itself, at once. */
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -24,15 +23,15 @@ void *cpu_alloc(struct device *device, size_t nbytes)
             (double)nbytes / (1 << 20), (double)dev->used / (1 << 20),
             (double)dev->base.memory_limit / (1 << 20));
     p = xalloc_aligned(nbytes);
-    dev->used += malloc_usable_size(p);
+    dev->used += xaligned_size(p);
     dev->peak = dev->used > dev->peak ? dev->used : dev->peak;
     return p;
 }
 
 void cpu_free(struct device *device, void *p)
 {
-    cpu_dev(device)->used -= malloc_usable_size(p);
-    free(p);
+    cpu_dev(device)->used -= xaligned_size(p);
+    xfree_aligned(p);
 }
 
 size_t cpu_memory_free(struct device *device)
@@ -76,7 +75,7 @@ void *cpu_host_alloc(struct device *dev, size_t nbytes)
 void cpu_host_free(struct device *dev, void *p)
 {
     (void)dev;
-    free(p);
+    xfree_aligned(p);
 }
 
 void cpu_stream_copy(struct device *device, void *dst, const void *src, size_t nbytes)

@@ -204,7 +204,7 @@ void cpu_packed_free(struct device *dev, struct packed *p)
 {
     (void)dev;
     if (p->kind != PACKED_ROWS)
-        free(p->data);
-    free(p->index);
+        xfree_aligned(p->data);
+    xfree_aligned(p->index);
     *p = (struct packed){0};
 }
