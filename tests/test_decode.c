@@ -2,7 +2,8 @@
  * perplexity, dense and dual-sparse, with every kind of packing. On the demo model and synthetic
  * ones always, on the reference models where they are there.
  *
- * test_decode [BACKEND [DTYPE]] runs the same on another backend, such as: test_decode cuda f16 */
+ * test_decode [BACKEND [DTYPE [N]]] runs the same on another backend, and the checkpoints over N
+ * windows and ten times as many continuations, such as: VERBOSE=1 test_decode cuda f16 100 */
 #include "harness/measure/sweep.h"
 #include "harness/model/decode.h"
 #include "harness/model/reshape.h"
@@ -13,6 +14,7 @@
 static struct device *dev;
 static enum dtype dtype = DTYPE_F32;
 static int verbose;
+static size_t n_asked; /* windows of each checkpoint; 0: as many as are quick */
 
 #define PROMPT 20
 #define MOST 512
@@ -138,7 +140,7 @@ static int check_forced(struct decoder *d, const int32_t *ids, size_t n_prompt, 
         nll[0] -= got[i];
         nll[1] -= want[i];
     }
-    if (verbose)
+    if (verbose && !n_asked)
         printf("# %s, act %.2f: differences of log-probabilities: mean %.3g, most %.3g\n",
                packed_kind_name(d->layers[0].w[0].kind), act, sum, most);
     if (most <= tol.close)
@@ -184,6 +186,36 @@ static void check_perplexity(const struct model *m, int kind, const int32_t *ids
     decoder_close(&d);
 }
 
+/* Log-likelihoods of continuations of 1 to 16 ids after prompts of 1 to PROMPT, from all over the
+ * text: as a task asks for them. */
+static void check_continuations(const struct model *m, int kind, const struct ids *text, size_t n,
+                                double act)
+{
+    struct decode_options o = decode_options_of(kind, PROMPT + 16);
+    double nll[2], sum = 0, most = 0;
+    struct decoder d;
+    size_t n_close = 0;
+    enum packed_kind first;
+
+    CHECK(decoder_open(&d, m, &o) == 0);
+    for (size_t i = 0; i < n; i++) {
+        size_t at = i * 1009 % (text->n - PROMPT - 16), n_prompt = 1 + i % PROMPT;
+
+        n_close +=
+            (size_t)check_forced(&d, text->v + at, n_prompt, n_prompt + 1 + i % 16, act, nll);
+        sum += (nll[0] - nll[1]) / (double)n;
+        most = fmax(most, fabs(nll[0] - nll[1]));
+    }
+    first = d.layers[0].w[0].kind;
+    decoder_close(&d);
+    CHECK(act > 0 || dtype != DTYPE_F32 || n_close == n);
+    CHECK(n_close >= n - n / 4);
+    if (verbose || n_close < n)
+        printf("# %s, act %.2f: %zu of %zu continuations close; log-likelihoods differ by %.3g in "
+               "the mean, %.3g at most\n",
+               packed_kind_name(first), act, n_close, n, sum, most);
+}
+
 /* Everything for one checkpoint, dense and at 50/50. */
 static void check_model(const char *dir, size_t n_new, size_t n_windows, size_t window)
 {
@@ -208,7 +240,13 @@ static void check_model(const char *dir, size_t n_new, size_t n_windows, size_t 
         CHECK(dtype == DTYPE_F32 ? bad <= (cases[i].act > 0 ? n_new / 8 : 0) : bad <= n_new / 2);
         if (bad)
             printf("# %zu of %zu greedy tokens differ\n", bad, n_new);
+        if (n_asked)
+            n_windows = n_asked;
+        if (n_windows > ids.n / window)
+            n_windows = ids.n / window;
         check_perplexity(&s.d.model, cases[i].kind, ids.v, n_windows, window, cases[i].act);
+        check_continuations(&s.d.model, cases[i].kind, &ids, n_asked ? 10 * n_asked : n_windows,
+                            cases[i].act);
         ids_release(&ids);
         subject_close(&s);
     }
@@ -492,6 +530,7 @@ int main(int argc, char **argv)
 
     progress_quiet(1);
     verbose = getenv("VERBOSE") != NULL;
+    n_asked = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
     dtype = strcmp(type, "f16") == 0    ? DTYPE_F16
             : strcmp(type, "bf16") == 0 ? DTYPE_BF16
                                         : DTYPE_F32;
