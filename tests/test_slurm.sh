@@ -163,8 +163,13 @@ has_begun() { [ "$(stat -c %s "$dir/cut/1.journal-wal" 2>/dev/null || echo 0)" -
 wait_for 60 has_begun
 scontrol requeue "${job}_1" >>"$dir/said" 2>&1
 result $? requeued_in_the_middle
-# Slurm lets two minutes pass before it starts such a job again.
-wait_for 60 scontrol update JobId="${job}_1" StartTime=now
+# Slurm lets two minutes pass before it starts such a job again. It may be told to at once, but not before
+# the first start has ended, which sets the time anew, nor in the second in which it did: the node takes a
+# credential of that second for the one of the job that has ended.
+is_pending() { [ "$(squeue -h -j "${job}_1" -o %t)" = PD ]; }
+wait_for 60 is_pending
+sleep 2
+scontrol update JobId="${job}_1" StartTime=now
 wait_for 200 no_jobs
 [ "$(grep -c '^cell 1 of 1, ' "$dir/cut/1.log")" = 2 ] && [ -s "$dir/cut/1.jsonl" ] && [ ! -e "$dir/cut/1.tries" ]
 result $? a_requeued_job_is_no_failed_try
