@@ -57,7 +57,6 @@ void transfer_start(struct transfer *t)
         t->best = t->part.n_bytes;
         if (f->sha256)
             memcpy(t->sha256, f->sha256, sizeof(t->sha256));
-        request_open(t);
         /* Between the look and the lock another process may have finished. */
         if (file_verified(f->path, f->sha256, f->got_sha256)) {
             finish(t, HTTP_THERE);

@@ -64,10 +64,7 @@ void transfer_end(struct transfer *t, CURLcode rc);
 
 void transfer_release(struct transfer *t);
 
-/* The callbacks of libcurl, and the handle with every option that does not depend on the request
- * (in request.c). */
-void request_open(struct transfer *t);
-/* Sets what does: address, range, token. */
+/* A new handle with the callbacks of libcurl, and address, range and token of the next request. */
 void request_prepare(struct transfer *t);
 /* The host of an address, for messages; cut at size. */
 void url_host(const char *url, char *host, size_t size);

@@ -23,7 +23,7 @@ static void open_ids(const char *name)
 
     if (calib_open(&c, name, &src) != 0)
         return;
-    FUZZ_ASSERT(c.window >= 2 && c.window <= 64 && c.n_windows > 0);
+    FUZZ_ACCEPTED(c.window >= 2 && c.window <= 64 && c.n_windows > 0);
     for (size_t i = 0; i < c.n_windows * c.window; i++)
         FUZZ_ASSERT(c.ids[i] >= 0 && c.ids[i] < 1000);
     calib_release(&c);

@@ -30,6 +30,7 @@ void fuzz_checkpoint(const uint8_t *data, size_t n)
             if (checkpoint_tensor(&c, s->name, s->rows, s->cols, &t) == 0)
                 sink += sum_of(t);
         }
+        FUZZ_ACCEPTED(1);
         checkpoint_close(&c);
     }
     fuzz_files_forget();

@@ -17,7 +17,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
-    error_silence(1);
+    error_silence(!getenv("LOUD")); /* LOUD=1: why an input is refused */
     progress_quiet(1);
     return 0;
 }

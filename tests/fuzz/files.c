@@ -1,13 +1,15 @@
 /* Files in memory for the fuzz targets. The linker (--wrap, in the Makefile) sends the program's
  * calls of the functions below here; what no target has put up goes on to the real ones. */
 #include <fcntl.h>
-#include <stdarg.h>
 #include <sys/stat.h>
 #include <zip.h>
 #include <zlib.h>
 
 #include "harness/base/file.h"
+#include "tests/fuzz/disk.h"
 #include "tests/fuzz/fuzz.h"
+
+size_t fuzz_n_accepted;
 
 static struct entry {
     const char *name;
@@ -58,6 +60,8 @@ int __real_file_exists(const char *path);
 int __wrap_file_exists(const char *path);
 int __wrap_file_exists(const char *path)
 {
+    if (disk_is_on(path))
+        return disk_find(path) != NULL;
     return find(path) || __real_file_exists(path);
 }
 
@@ -65,7 +69,8 @@ int __real_dir_exists(const char *path);
 int __wrap_dir_exists(const char *path);
 int __wrap_dir_exists(const char *path)
 {
-    return strcmp(path, FUZZ_FOLDER) == 0 || __real_dir_exists(path);
+    return strcmp(path, FUZZ_FOLDER) == 0 || strcmp(path, FUZZ_DISK) == 0 ||
+           __real_dir_exists(path);
 }
 
 int __real_file_read(const char *path, struct buf *out);
@@ -73,7 +78,12 @@ int __wrap_file_read(const char *path, struct buf *out);
 int __wrap_file_read(const char *path, struct buf *out)
 {
     const struct entry *e = find(path);
+    const struct disk_file *f = disk_is_on(path) ? disk_find(path) : NULL;
 
+    if (f) {
+        buf_add(out, f->data, f->n);
+        return 0;
+    }
     if (!e)
         return __real_file_read(path, out);
     buf_add(out, e->data, e->n);
@@ -118,6 +128,8 @@ int __wrap_stat(const char *path, struct stat *st)
 {
     const struct entry *e = find(path);
 
+    if (disk_is_on(path))
+        return disk_stat(path, st);
     if (!e)
         return __real_stat(path, st);
     *st = (struct stat){.st_mode = S_IFREG | 0644, .st_size = (off_t)e->n};
@@ -169,29 +181,4 @@ gzFile __wrap_gzopen(const char *path, const char *mode)
         lseek(e->fd, 0, SEEK_SET) != 0 || (fd = dup(e->fd)) < 0)
         abort();
     return gzdopen(fd, mode);
-}
-
-/* ---- a real folder, for what wants one */
-
-static char folder[64];
-
-static void remove_folder(void)
-{
-    char command[128];
-
-    snprintf(command, sizeof(command), "rm -rf %s", folder);
-    if (system(command) != 0)
-        fprintf(stderr, "cannot remove %s\n", folder);
-}
-
-const char *fuzz_real_folder(void)
-{
-    if (folder[0])
-        return folder;
-    snprintf(folder, sizeof(folder), "%s/duo-fuzz-XXXXXX",
-             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
-    if (!mkdtemp(folder))
-        abort();
-    atexit(remove_folder);
-    return folder;
 }

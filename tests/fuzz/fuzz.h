@@ -1,5 +1,5 @@
 /* Fuzz targets: each tests/fuzz/NAME.c has one function, which takes any bytes for a file of its
- * kind, in this process and (almost) without touching the disk, and aborts where a promise is
+ * kind, in this process and without touching the disk, and aborts where a promise is
  * broken. libFuzzer calls it through driver.c (`make fuzz`); tests/test_fuzz_corpus.c gives it the
  * corpus (tests/fuzz/corpus/NAME/) in every `make test`. */
 #ifndef DUO_TESTS_FUZZ_FUZZ_H
@@ -44,14 +44,20 @@ FUZZ_TARGETS(FUZZ_DECLARE)
         }                                                                                          \
     } while (0)
 
+/* The same, for the first promise about what was accepted: the corpus of a target must have some
+ * that is, or it tests nothing but refusals. */
+#define FUZZ_ACCEPTED(cond)                                                                        \
+    do {                                                                                           \
+        FUZZ_ASSERT(cond);                                                                         \
+        fuzz_n_accepted++;                                                                         \
+    } while (0)
+extern size_t fuzz_n_accepted;
+
 /* Puts up DIR/NAME (or DIR/./NAME) with these bytes, DIR being FUZZ_FOLDER: file.h's functions,
  * zip_open, gzopen, fopen and stat of the program find it in memory. Name and bytes are borrowed.
  */
 #define FUZZ_FOLDER "/in-memory"
 void fuzz_file(const char *name, const void *data, size_t n);
 void fuzz_files_forget(void);
-
-/* A folder on disk, in memory where there is /dev/shm, that goes at exit. */
-const char *fuzz_real_folder(void);
 
 #endif

@@ -18,7 +18,7 @@ void fuzz_index(const uint8_t *data, size_t n)
     fuzz_file("b.safetensors", b, n_b);
     fuzz_file("model.safetensors.index.json", data, n);
     if (checkpoint_open(&c, FUZZ_FOLDER) == 0) {
-        FUZZ_ASSERT(c.n_shards == 2);
+        FUZZ_ACCEPTED(c.n_shards == 2);
         checkpoint_close(&c);
     }
     fuzz_files_forget();

@@ -126,6 +126,8 @@ def tokenizers():
     seed("tiktoken", "whole", "IQ== 0\nIg== 1\nwhole")
     seed("tiktoken", "bad", "I=Q= 0\n==== 1\nIQ== 128000\nIQ==\n 5\n")
     seed("sentencepiece", "small", sentencepiece(range(4)))
+    # a last "B" stands for the pieces of all bytes
+    seed("sentencepiece", "whole", sentencepiece([], ["\u2581", "h", "e", "l", "o", "he", "\u2581he"]) + b"B")
     seed("sentencepiece", "words", sentencepiece(range(2), ["\u2581", "h", "e", "l", "o", "he", "\u2581he"]))
 
 

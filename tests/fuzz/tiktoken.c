@@ -21,7 +21,7 @@ void fuzz_tiktoken(const uint8_t *data, size_t n)
         rank = tiktoken_parse_line("tokenizer.model", ++number, p, (size_t)(stop - p), &bytes);
         FUZZ_ASSERT(rank < 128000);
         if (rank >= 0)
-            FUZZ_ASSERT(bytes.n > 0 && bytes.n <= (size_t)(stop - p) / 4 * 3);
+            FUZZ_ACCEPTED(bytes.n > 0 && bytes.n <= (size_t)(stop - p) / 4 * 3);
     }
     buf_release(&bytes);
     /* Its expression takes long to compile, so not every time. */
