@@ -90,6 +90,7 @@ static size_t report_set(const struct plan *p, size_t at, const struct source *s
     for (const struct source_file *file = s->files; file->path; file++, at++) {
         const struct http_file *f = &p->files[at];
 
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): put there by add_set() */
         is_complete &= f->state == HTTP_FETCHED || f->state == HTTP_THERE;
         is_foreign |=
             f->state == HTTP_FETCHED && file->sha256 && strcmp(f->got_sha256, file->sha256) != 0;

@@ -128,10 +128,11 @@ static int write_manifest(const struct model_name *m, const struct plan *p)
     char *path = path_join(m->folder, MANIFEST), when[32];
     struct buf b = {0};
     time_t now = time(NULL);
+    struct tm utc;
     const char *comma = "";
     int rc;
 
-    strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+    strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     buf_addf(&b, "{\n  \"model\": \"%s\",\n  \"revision\": \"%s\",\n  \"time\": \"%s\",\n",
              m->repository, m->revision, when);
     buf_adds(&b, "  \"files\": [");

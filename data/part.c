@@ -220,7 +220,7 @@ void part_close(struct part *p)
 
     if (!p->path)
         return;
-    if (p->fd >= 0) {
+    if (p->fd >= 0 && p->tmp) {
         close(p->fd);
         if (!p->etag[0] || p->n_bytes == 0) { /* nothing that could be continued */
             unlink(p->etag_path);

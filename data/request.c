@@ -59,11 +59,11 @@ static void read_content_range(struct response *r, const char *value)
 /* A hub names the SHA-256 of large files in the redirect that leads to their bytes. */
 static void read_linked_etag(struct transfer *t, const char *value)
 {
-    const char *hex = value[0] == '"' ? value + 1 : value;
+    int is_quoted = value[0] == '"';
+    const char *hex = value + is_quoted;
 
-    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): 64 digits are before it */
     if (!t->sha256[0] && t->n_redirects == 0 && strspn(hex, "0123456789abcdef") == 64 &&
-        (hex[64] == 0 || strcmp(hex + 64, "\"") == 0))
+        strcmp(hex + 64, is_quoted ? "\"" : "") == 0)
         snprintf(t->sha256, sizeof(t->sha256), "%.64s", hex);
 }
 

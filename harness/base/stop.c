@@ -145,8 +145,9 @@ static void on_signal(int signal, siginfo_t *info, void *context)
         first_signal = (sig_atomic_t)seconds;
     if (write(pipe_fd[1], &e, sizeof(e)) != (ssize_t)sizeof(e))
         _exit(128 + signal);
-    while (signal == SIGBUS) /* there is nothing to go on with; the thread ends the process */
-        pause();
+    if (signal == SIGBUS)
+        for (;;) /* there is nothing to go on with; the thread ends the process */
+            pause();
 }
 
 static void handle(int signal)

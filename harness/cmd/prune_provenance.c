@@ -65,6 +65,8 @@ static const char *removed(const struct layer_form *was, const struct layer *l)
 
     if (attention || mlp)
         return !mlp ? "\"attention\"" : !attention ? "\"mlp\"" : "\"layer\"";
+    if (!l)
+        return "null";
     return l->shape.n_heads < was->n_heads || l->intermediate < was->intermediate ? "\"parts\""
                                                                                   : "null";
 }

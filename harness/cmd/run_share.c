@@ -88,7 +88,7 @@ static int tell_known(struct run *r, struct outcome *o, int rc)
     procs_broadcast_buf(&b, 0);
     rc = b.data[0] ? -1 : 0;
     if (procs_rank() > 0 && rc == 0) {
-        o->whole = b.data[1];
+        o->whole = (unsigned char)b.data[1];
         message_set_known(r, o, b.data + 2);
     }
     buf_release(&b);

@@ -124,6 +124,7 @@ static void products_open(struct products *p, const struct bench_models *m,
 
 static void products_close(struct products *p)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Branch): all that are closed were opened */
     if (p->recording)
         p->dev->ops->decode->record_free(p->dev, p->recording);
     for (size_t i = 0; i < p->n_layers * p->n_groups; i++)

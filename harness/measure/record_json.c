@@ -80,7 +80,7 @@ static int read_list(struct record *r, const struct record_field *f, const cJSON
             return error("%s: field '%s' holds a value of another type", where, f->name);
         if (f->kind == FIELD_STRINGS)
             record_warn(r, "%s", item->valuestring);
-        else
+        else if (numbers)
             *numbers++ = item->valuedouble;
     }
     return 0;

@@ -87,7 +87,7 @@ void table_drop_empty(struct table *t)
 
     for (size_t col = 0; col < t->n_cols; col++) {
         n += keep[col] = !is_empty(t, col);
-        n_once += keep[col] && col < t->n_once;
+        n_once += col < t->n_once && keep[col];
     }
     for (size_t i = 0; i < t->n_rows * t->n_cols; i++) {
         if (!keep[i % t->n_cols]) {

@@ -64,7 +64,7 @@ static int read_pre_tokenizer(struct bpe_form *f, const cJSON *v)
     const cJSON *steps = get(v, "pretokenizers");
     int use_regex;
 
-    if (is_type(v, "Sequence") && cJSON_GetArraySize(steps) == 2) {
+    if (steps && is_type(v, "Sequence") && cJSON_GetArraySize(steps) == 2) {
         if (read_split(f, steps->child) != 0 ||
             read_byte_level(f, steps->child->next, &use_regex) != 0)
             return -1;

@@ -323,7 +323,7 @@ static int by_name(const void *a, const void *b)
 
 void checkpoint_sha256(const struct checkpoint *c, char out[65])
 {
-    const struct st_tensor **all = NULL;
+    const struct st_tensor **all = xmalloc(sizeof(*all));
     const struct llama_config *k = &c->config;
     struct buf text = {0};
     size_t n = 0;
