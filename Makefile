@@ -3,6 +3,7 @@
 #      MPI=1 runs as several processes under mpirun or srun (OpenMPI); with CUDA=1 NCCL=1 these can hold one model
 #      make fuzz [TARGET="json http"] [TIME=60]: the parsers under libFuzzer; fuzz-check: all, shorter, for CI
 #      make check-kernels [CUDA=1] [BENCH=1]: the GPU's operations against the CPU's
+#      make test-long: every fault and 200 kills; make analyse, make valgrind, make coverage
 #      make regress [UPDATE=1]: the demo's scores and speed against results/baseline
 # Sources are found by wildcard: a new file needs no line here.
 CONFIG ?= release
@@ -17,6 +18,8 @@ PACKAGES := openblas libcjson sentencepiece libpcre2-8 libzip zlib libcurl libcr
 OPT.release := -O3
 OPT.asan    := -O2 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 OPT.tsan    := -O1 -fsanitize=thread
+OPT.valgrind := -O1
+OPT.coverage := -O1 --coverage
 OPT.fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
                -idirafter $(shell gcc -print-file-name=include)
 # Without ASan, for many executions; undefined behaviour and broken promises still end the program.
@@ -168,6 +171,21 @@ endif
 $B/tests/test_fuzz_corpus: LIBS += $(FUZZ_WRAP:%=-Wl,--wrap=%)
 $B/tests/test_fuzz_corpus: $(FUZZ:%=$O/tests/fuzz/%.c.o) $(FUZZ_SEAM)
 
+# Static analysis; and the tests that run in a minute under valgrind's memcheck.
+analyse:
+	@scripts/analyse
+
+VALGRIND_TESTS := archive base checkpoint config dataset fuzz_corpus journal record safetensors samples stats \
+                  tasks text tokenizer
+valgrind: # a build of its own: memcheck does not know the newest instructions
+	@$(MAKE) -s CONFIG=valgrind ARCH=haswell run-valgrind
+run-valgrind: $(VALGRIND_TESTS:%=$B/tests/test_%)
+	@scripts/valgrind $^
+
+# Lines and branches that the tests reach, per folder (gcov, gcovr).
+coverage:
+	@scripts/coverage
+
 demo: build/duo
 	@scripts/demo
 
@@ -185,5 +203,6 @@ clean:
 
 .SECONDARY:
 $O/tests/%.d: ;
-.PHONY: all test test-mpi check-kernels demo regress bench fuzz fuzz-check test-long clean FORCE
+.PHONY: all test test-long test-mpi check-kernels demo regress bench fuzz fuzz-check analyse valgrind run-valgrind \
+        coverage clean FORCE
 -include $(OBJ:.o=.d) $(wildcard $O/tests/*.d $O/tests/fuzz/*.d) $O/harness/cmd/main.c.d
