@@ -415,11 +415,11 @@ static int take_row(struct journal *j, const char *cell, const char *item, void 
         warn_once(j, "an entry is damaged");
         return 0;
     }
-    if (n != nbytes) {
+    if (n != nbytes || (n > 0 && !payload)) {
         warn_once(j, "an entry has another size than asked for");
         return 0;
     }
-    if (nbytes)
+    if (payload && nbytes)
         memcpy(out, payload, nbytes);
     return 1;
 }

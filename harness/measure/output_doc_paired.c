@@ -11,9 +11,9 @@
 
 enum { METHOD, WEIGHTS, ACTS, TASK, DIFF, RANGE, GAINED, LOST, P, RATIO, KL, SAME_TOP, N_COLS };
 
-static const char *const heads[N_COLS] = {"method",     "W %",        "A %",    "task",
-                                          "difference", "95 % / " PM, "gained", "lost",
-                                          "p",          "log ratio",  "KL",     "same top %"};
+static const char *const heads[N_COLS] = {
+    "method", "W %",  "A %", "task",      "difference", "95 % / \xc2\xb1",
+    "gained", "lost", "p",   "log ratio", "KL",         "same top %"};
 
 static void set_percent(struct table *t, size_t row, size_t col, double share)
 {

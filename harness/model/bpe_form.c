@@ -83,10 +83,11 @@ static int read_pre_tokenizer(struct bpe_form *f, const cJSON *v)
 static int read_template(struct bpe_form *f, const cJSON *v)
 {
     const cJSON *single = get(v, "single"), *first = single ? single->child : NULL;
-    const cJSON *special = get(first, "SpecialToken"), *text = special ? first->next : first;
+    const cJSON *special = first ? get(first, "SpecialToken") : NULL,
+                *text = special ? first->next : first;
     const cJSON *ids;
 
-    if (!cJSON_IsArray(single) || !get(text, "Sequence") || text->next || f->bos)
+    if (!cJSON_IsArray(single) || !text || !get(text, "Sequence") || text->next || f->bos)
         return error("%s: post_processor: only one special token before the text is known",
                      f->path);
     if (!special)
