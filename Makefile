@@ -126,9 +126,10 @@ test: build/duo $(TESTS) $(FAIL_SO)
 	@scripts/check-layers
 	@$(TEST_ENV) scripts/run-tests $(TESTS) $(SHTESTS)
 
-# Every call site of memory and 200 kills; half an hour on two idle cores.
-test-long: build/duo $(FAIL_SO)
-	@$(TEST_ENV) DUO_FAULTS_MOST=all DUO_KILLS=200 scripts/run-tests tests/test_faults.sh tests/test_resume.sh
+# Every call site of memory, every call of the device, and 200 kills; half an hour on two idle cores.
+test-long: build/duo $(FAIL_SO) $B/tests/test_device_faults
+	@$(TEST_ENV) DUO_FAULTS_MOST=all DUO_KILLS=200 scripts/run-tests $B/tests/test_device_faults tests/test_faults.sh \
+		tests/test_resume.sh
 
 # What is another with MPI=1.
 test-mpi: build/duo $B/tests/test_procs
@@ -170,6 +171,9 @@ endif
 # The corpus of every target, given to the same functions in `make test`.
 $B/tests/test_fuzz_corpus: LIBS += $(FUZZ_WRAP:%=-Wl,--wrap=%)
 $B/tests/test_fuzz_corpus: $(FUZZ:%=$O/tests/fuzz/%.c.o) $(FUZZ_SEAM)
+
+# A device of its own for the whole program.
+$B/tests/test_device_faults: LIBS += -Wl,--wrap=device_open
 
 # Static analysis; and the tests that run in a minute under valgrind's memcheck.
 analyse:
