@@ -1,4 +1,4 @@
-/* Between the two files that read the options of eval. */
+/* Between the files that read the options of a run. */
 #ifndef DUO_CMD_RUN_OPTIONS_TABLE_H
 #define DUO_CMD_RUN_OPTIONS_TABLE_H
 
@@ -24,6 +24,30 @@ extern const size_t n_run_options; /* at most MAX_OPTIONS */
  * and in *value what follows "=", or NULL. NULL: none. */
 const struct run_option *run_option_match(const struct run_options *o, const char *arg,
                                           const char **value);
+
+/* Setters in run_options_set.c: 0 or error(). */
+int options_shape(struct run_options *o, const char *s);
+int options_weights(struct run_options *o, const char *s);
+int options_share(struct run_options *o, const char *s);
+int options_tasks(struct run_options *o, const char *s);
+int options_methods(struct run_options *o, const char *s);
+int options_sparsities(struct run_options *o, const char *s);
+int options_act_sparsities(struct run_options *o, const char *s);
+int options_correct(struct run_options *o, const char *s);
+int options_order(struct run_options *o, const char *s);
+int options_lazy(struct run_options *o, const char *s);
+int options_rng(struct run_options *o, const char *s);
+int options_backend(struct run_options *o, const char *s);
+int options_dtype(struct run_options *o, const char *s);
+int options_batch_tokens(struct run_options *o, const char *s);
+int options_limit(struct run_options *o, const char *s);
+int options_protocol(struct run_options *o, const char *s);
+int options_format(struct run_options *o, const char *s);
+int options_save_dtype(struct run_options *o, const char *s);
+int options_save_format(struct run_options *o, const char *s);
+int options_what(struct run_options *o, const char *s);
+int options_contexts(struct run_options *o, const char *s);
+int options_packed(struct run_options *o, const char *s);
 
 /* Setters in run_options_act.c. */
 int options_nm(struct run_options *o, const char *s);
