@@ -11,54 +11,14 @@
 #include <stdlib.h>
 
 #include "harness/base/error.h"
-#include "harness/base/progress.h"
-#include "harness/measure/hidden.h"
-#include "harness/measure/layer_stats.h"
 #include "harness/measure/restructure.h"
+#include "harness/measure/sweep_pass.h"
 #include "harness/model/parallel.h"
 #include "harness/model/reshape.h"
-#include "harness/model/session.h"
 
 /* On the host all streams together stay below this; a device's own memory is used up to a half, and
  * what does not fit there is in host memory. */
 #define HOST_STREAM_BYTES ((size_t)1 << 30)
-
-struct sweep {
-    struct model *m;
-    const struct pruner *method;
-    const struct prune_options *options;
-    struct session s;
-    size_t window, n_windows, per_chunk; /* windows per chunk */
-    struct hidden xd, xs;                /* T x h, f32: streams */
-    struct tensor as; /* T x nh d: sparsified attention output of the pruned stream; data NULL:
-                         not kept */
-    struct tensor in_d, attn_d, act_d; /* one chunk of the dense stream */
-    struct tensor diff;                /* one chunk: X~ - X, as wide as the widest group */
-    struct layer dense;                /* the layer as it was */
-    struct layer_stats stats[N_GROUPS];
-    struct sweep_times times;
-    struct progress progress;
-    double clock;
-    size_t layer;
-};
-
-static int two_streams(const struct sweep *w)
-{
-    return (w->method->needs & NEED_RESIDUAL) != 0;
-}
-
-/* Books the time since the last call. The device is waited for, so that it is the right kind's. */
-static void book(struct sweep *w, double *kind)
-{
-    struct device *dev = w->m->dev;
-    uint64_t unused;
-    double now;
-
-    dev->ops->download(dev, &unused, w->m->n_act_zero, sizeof(unused));
-    now = now_seconds();
-    *kind += now - w->clock;
-    w->clock = now;
-}
 
 static size_t group_width(const struct model *m, int group)
 {
@@ -72,17 +32,6 @@ static void stats_open(struct sweep *w, int group)
     layer_stats_init(&w->stats[group], w->m->dev, w->method->needs, group_width(w->m, group));
 }
 
-/* x: the group's input in the pruned stream; dense: in the dense stream, if there is one. */
-static void collect(struct sweep *w, int group, struct tensor x, struct tensor dense)
-{
-    struct device *dev = w->m->dev;
-    struct layer_stats *st = &w->stats[group];
-
-    book(w, &w->times.forward);
-    layer_stats_add(st, dev, x, dense, w->diff);
-    book(w, &w->times.statistics);
-}
-
 /* ---- pruning one group */
 
 static int prune_group(struct sweep *w, int group)
@@ -94,7 +43,7 @@ static int prune_group(struct sweep *w, int group)
     struct tensor into[3], whole[3]; /* whole: of all devices together; pruned by each of them */
     int rc;
 
-    book(w, &w->times.forward);
+    sweep_book(w, &w->times.forward);
     if (w->stats[group].gram.data)
         dev->ops->mirror(dev, w->stats[group].gram);
     for (int i = 0; i < N_LINEARS; i++) {
@@ -125,203 +74,8 @@ static int prune_group(struct sweep *w, int group)
             device_tensor_free(dev, &job.w[i]);
         parallel_whole_free(w->m, &whole[i], into[i]);
     }
-    book(w, &w->times.solve);
+    sweep_book(w, &w->times.solve);
     return rc;
-}
-
-/* ---- walking the chunks of a layer */
-
-/* One chunk: rows [first, first + n) of the streams; the batch on the device is laid out for it. */
-struct chunk {
-    size_t first, n;
-};
-
-/* Lays the windows of chunk c out as a batch. ids matter to the embedding alone. */
-static struct chunk chunk_begin(struct sweep *w, const int32_t *ids, size_t c)
-{
-    size_t first = c * w->per_chunk, n = w->n_windows - first;
-
-    n = n < w->per_chunk ? n : w->per_chunk;
-    batch_clear(&w->s.batch);
-    for (size_t i = 0; i < n; i++)
-        batch_add(&w->s.batch, ids + (first + i) * w->window, w->window, -1);
-    batch_upload(&w->s.batch, w->m->dev);
-    hidden_go_to(&w->xs, c);
-    if (two_streams(w)) {
-        hidden_go_to(&w->xd, c);
-        hidden_begin_copies(&w->xd);
-    }
-    hidden_begin_copies(&w->xs);
-    return (struct chunk){first * w->window, n * w->window};
-}
-
-static size_t n_chunks(const struct sweep *w)
-{
-    return (w->n_windows + w->per_chunk - 1) / w->per_chunk;
-}
-
-static struct tensor rows(struct tensor t, struct chunk c)
-{
-    return tensor_rows(t, c.first, c.n);
-}
-
-/* The chunk's rows of the streams, to read; and to add to. */
-static struct tensor xs_rows(const struct sweep *w)
-{
-    return hidden_rows(&w->xs);
-}
-
-static struct tensor xd_rows(const struct sweep *w)
-{
-    return hidden_rows(&w->xd);
-}
-
-static void add_to(struct sweep *w, struct hidden *x, struct tensor in, struct tensor weight)
-{
-    layer_add(&w->s, hidden_rows(x), in, weight);
-    hidden_changed(x);
-}
-
-static struct tensor head_rows(struct tensor t, struct chunk c)
-{
-    return tensor_rows(t, 0, c.n);
-}
-
-/* The pass for each step of a layer; c's batch is uploaded. Passes 1 to 5 of sequential methods: */
-
-static void pass_qkv(struct sweep *w, struct chunk c)
-{
-    struct tensor in = head_rows(w->s.in, c), in_d = head_rows(w->in_d, c);
-
-    layer_attention_input(&w->s, &w->m->layers[w->layer], xs_rows(w), in);
-    if (two_streams(w))
-        layer_attention_input(&w->s, &w->dense, xd_rows(w), in_d);
-    collect(w, GROUP_QKV, in, in_d);
-}
-
-/* The pruned stream's attention output for this chunk, computed. */
-static struct tensor sparse_attention(struct sweep *w, struct chunk c)
-{
-    struct tensor in = head_rows(w->s.in, c);
-    struct tensor attn = w->as.data ? rows(w->as, c) : head_rows(w->s.attn, c);
-    struct layer *l = &w->m->layers[w->layer];
-
-    layer_attention_input(&w->s, l, xs_rows(w), in);
-    layer_attention(&w->s, l, w->layer, in, attn);
-    return attn;
-}
-
-static void pass_o(struct sweep *w, struct chunk c)
-{
-    struct tensor in = head_rows(w->s.in, c), attn = sparse_attention(w, c);
-    struct tensor attn_d = head_rows(w->attn_d, c);
-
-    if (two_streams(w)) {
-        layer_attention_input(&w->s, &w->dense, xd_rows(w), in);
-        layer_attention(&w->s, &w->dense, w->layer, in, attn_d);
-    }
-    collect(w, GROUP_O, attn, attn_d);
-    if (two_streams(w))
-        add_to(w, &w->xd, attn_d, w->dense.o);
-}
-
-static void pass_gate_up(struct sweep *w, struct chunk c)
-{
-    struct tensor in = head_rows(w->s.in, c), in_d = head_rows(w->in_d, c);
-    struct layer *l = &w->m->layers[w->layer];
-
-    add_to(w, &w->xs, w->as.data ? rows(w->as, c) : sparse_attention(w, c), l->o);
-    layer_mlp_input(&w->s, l, xs_rows(w), in);
-    if (two_streams(w))
-        layer_mlp_input(&w->s, &w->dense, xd_rows(w), in_d);
-    collect(w, GROUP_GATE_UP, in, in_d);
-}
-
-static void pass_down(struct sweep *w, struct chunk c)
-{
-    struct tensor in = head_rows(w->s.in, c), act = head_rows(w->s.act, c);
-    struct tensor act_d = head_rows(w->act_d, c);
-    struct layer *l = &w->m->layers[w->layer];
-
-    layer_mlp_input(&w->s, l, xs_rows(w), in);
-    layer_mlp_hidden(&w->s, l, in, act);
-    if (two_streams(w)) {
-        layer_mlp_input(&w->s, &w->dense, xd_rows(w), in);
-        layer_mlp_hidden(&w->s, &w->dense, in, act_d);
-    }
-    collect(w, GROUP_DOWN, act, act_d);
-    if (two_streams(w))
-        add_to(w, &w->xd, act_d, w->dense.down);
-}
-
-static void pass_finish(struct sweep *w, struct chunk c)
-{
-    struct tensor in = head_rows(w->s.in, c), act = head_rows(w->s.act, c);
-    struct layer *l = &w->m->layers[w->layer];
-
-    layer_mlp_input(&w->s, l, xs_rows(w), in);
-    layer_mlp_hidden(&w->s, l, in, act);
-    add_to(w, &w->xs, act, l->down);
-}
-
-/* One-pass methods: every group's input of the layer as it was, the stream not yet moved. */
-static void pass_all(struct sweep *w, struct chunk c)
-{
-    struct tensor in = head_rows(w->s.in, c), attn = head_rows(w->s.attn, c);
-    struct tensor act = head_rows(w->s.act, c), x = head_rows(w->s.x, c), from = xs_rows(w);
-    struct layer *l = &w->m->layers[w->layer];
-
-    w->m->dev->ops->copy(w->m->dev, x.data, from.data, tensor_nbytes(x));
-    layer_attention_input(&w->s, l, x, in);
-    collect(w, GROUP_QKV, in, in);
-    layer_attention(&w->s, l, w->layer, in, attn);
-    collect(w, GROUP_O, attn, attn);
-    layer_add(&w->s, x, attn, l->o);
-    layer_mlp_input(&w->s, l, x, in);
-    collect(w, GROUP_GATE_UP, in, in);
-    layer_mlp_hidden(&w->s, l, in, act);
-    collect(w, GROUP_DOWN, act, act);
-}
-
-/* ... and then the pruned layer moves the stream. */
-static void pass_forward(struct sweep *w, struct chunk c)
-{
-    struct tensor in = head_rows(w->s.in, c), attn = head_rows(w->s.attn, c);
-    struct layer *l = &w->m->layers[w->layer];
-
-    layer_attention_input(&w->s, l, xs_rows(w), in);
-    layer_attention(&w->s, l, w->layer, in, attn);
-    add_to(w, &w->xs, attn, l->o);
-    pass_finish(w, c);
-}
-
-/* A layer whose pruned weights are there already: both streams move on. */
-static void pass_resumed(struct sweep *w, struct chunk c)
-{
-    struct tensor in = head_rows(w->s.in, c), attn = head_rows(w->s.attn, c);
-    struct tensor act = head_rows(w->s.act, c);
-
-    pass_forward(w, c);
-    if (!two_streams(w))
-        return;
-    layer_attention_input(&w->s, &w->dense, xd_rows(w), in);
-    layer_attention(&w->s, &w->dense, w->layer, in, attn);
-    add_to(w, &w->xd, attn, w->dense.o);
-    layer_mlp_input(&w->s, &w->dense, xd_rows(w), in);
-    layer_mlp_hidden(&w->s, &w->dense, in, act);
-    add_to(w, &w->xd, act, w->dense.down);
-}
-
-static void each_chunk(struct sweep *w, const int32_t *ids,
-                       void (*pass)(struct sweep *w, struct chunk c), double share)
-{
-    for (size_t i = 0; i < n_chunks(w); i++) {
-        struct chunk c = chunk_begin(w, ids, i);
-
-        pass(w, c);
-        book(w, &w->times.forward);
-        progress_add(&w->progress, share * (double)c.n);
-    }
 }
 
 /* ---- layers */
@@ -330,24 +84,24 @@ static int sequential_layer(struct sweep *w, const int32_t *ids)
 {
     static const struct {
         int group;
-        void (*pass)(struct sweep *w, struct chunk c);
+        sweep_pass *pass;
         double share; /* of the layer's work, for the progress line */
     } step[] = {
-        {GROUP_QKV, pass_qkv, 0.1},
-        {GROUP_O, pass_o, 0.4},
-        {GROUP_GATE_UP, pass_gate_up, 0.1},
-        {GROUP_DOWN, pass_down, 0.3},
+        {GROUP_QKV, sweep_pass_qkv, 0.1},
+        {GROUP_O, sweep_pass_o, 0.4},
+        {GROUP_GATE_UP, sweep_pass_gate_up, 0.1},
+        {GROUP_DOWN, sweep_pass_down, 0.3},
     };
     int rc = 0;
 
     for (int i = 0; i < 4 && rc == 0; i++) {
         stats_open(w, step[i].group);
-        each_chunk(w, ids, step[i].pass, step[i].share);
+        sweep_each_chunk(w, ids, step[i].pass, step[i].share);
         rc = prune_group(w, step[i].group);
         layer_stats_release(&w->stats[step[i].group], w->m->dev);
     }
     if (rc == 0 && w->layer + 1 < w->m->config.n_layers)
-        each_chunk(w, ids, pass_finish, 0.1);
+        sweep_each_chunk(w, ids, sweep_pass_finish, 0.1);
     return rc;
 }
 
@@ -358,14 +112,14 @@ static int one_pass_layer(struct sweep *w, const int32_t *ids)
     for (int g = 0; g < N_GROUPS; g++) {
         stats_open(w, g);
     }
-    each_chunk(w, ids, pass_all, 0.6);
+    sweep_each_chunk(w, ids, sweep_pass_all, 0.6);
     for (int g = 0; g < N_GROUPS; g++) {
         if (rc == 0)
             rc = prune_group(w, g);
         layer_stats_release(&w->stats[g], w->m->dev);
     }
     if (rc == 0 && w->layer + 1 < w->m->config.n_layers)
-        each_chunk(w, ids, pass_forward, 0.4);
+        sweep_each_chunk(w, ids, sweep_pass_forward, 0.4);
     return rc;
 }
 
@@ -376,40 +130,24 @@ static int prune_layer(struct sweep *w, const int32_t *ids)
     int is_last = w->layer + 1 == w->m->config.n_layers, rc = 0;
 
     model_layer(w->m, w->layer);
-    if (two_streams(w))
+    if (sweep_two_streams(w))
         layer_copy(&w->dense, w->m, w->layer);
     if (model_layer_resume(w->m, w->layer)) {
         w->times.n_resumed++;
         if (!is_last)
-            each_chunk(w, ids, pass_resumed, 1);
+            sweep_each_chunk(w, ids, sweep_pass_resumed, 1);
     } else {
         rc = w->method->sequential ? sequential_layer(w, ids) : one_pass_layer(w, ids);
         if (rc == 0)
             model_layer_changed(w->m, w->layer);
     }
-    if (two_streams(w))
+    if (sweep_two_streams(w))
         layer_copy_free(&w->dense, w->m);
     w->times.layers[w->layer] = now_seconds() - begin;
     return rc;
 }
 
 /* ---- the whole */
-
-static void embed_all(struct sweep *w, const int32_t *ids)
-{
-    for (size_t i = 0; i < n_chunks(w); i++) {
-        struct tensor xs;
-
-        chunk_begin(w, ids, i);
-        xs = xs_rows(w);
-        session_embed(&w->s, xs);
-        hidden_changed(&w->xs);
-        if (two_streams(w)) {
-            w->m->dev->ops->copy(w->m->dev, xd_rows(w).data, xs.data, tensor_nbytes(xs));
-            hidden_changed(&w->xd);
-        }
-    }
-}
 
 /* Bytes of device memory that the streams may take. */
 static size_t room_for_streams(const struct sweep *w)
@@ -430,13 +168,13 @@ static void streams_open(struct sweep *w)
     int on_host;
 
     session_open(&w->s, w->m, chunk, w->per_chunk * batch_pages_for(0, w->window), 0);
-    streams = (two_streams(w) ? 2 : 1) * t * k->hidden * sizeof(float);
+    streams = (sweep_two_streams(w) ? 2 : 1) * t * k->hidden * sizeof(float);
     room = room_for_streams(w);
     on_host = streams > room && (!dev->ops->is_host || dev->memory_limit);
     hidden_open(&w->xs, dev, t, k->hidden, chunk, on_host);
     if (w->method->sequential && streams + t * q * dtype_size(w->m->dtype) <= room)
         w->as = device_tensor(dev, w->m->dtype, t, q);
-    if (!two_streams(w))
+    if (!sweep_two_streams(w))
         return;
     widest = k->hidden > widest ? k->hidden : widest;
     widest = q > widest ? q : widest;
@@ -505,7 +243,7 @@ static int with_data(struct sweep *w, const int32_t *ids)
     snprintf(what, sizeof(what), "prune by %s", w->method->name);
     progress_begin(&w->progress, what, "tokens x layers",
                    (double)(n_layers * w->n_windows * w->window));
-    embed_all(w, ids);
+    sweep_embed(w, ids);
     for (w->layer = 0; w->layer < n_layers && rc == 0; w->layer++)
         rc = prune_layer(w, ids);
     if (rc == 0)
