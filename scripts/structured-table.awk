@@ -67,7 +67,8 @@ function name_of(c,    p) {
 		cost[c, "nbytes"] = field("prune_nbytes")
 		cost[c, "where"] = field("backend")
 	}
-	if (field("weight_zeros") != "")
+	# Of the weights that were scored: those that were timed elsewhere may have been chosen on other ids.
+	if (field("weight_zeros") != "" && (t != "decode" || gone[c] == ""))
 		gone[c] = field("weight_zeros")
 	if (t == "decode") {
 		add_speed(c, field("backend"))
