@@ -89,6 +89,11 @@ function name_of(c,    p) {
 		where[field("backend") ", " field("device") ", " field("dtype")] = 1
 }
 
+# As records name it: a path or a name.
+function title(m) {
+	sub(/.*\//, "", m)
+	return m
+}
 function of_model(c, m) {
 	return index(c, m "\t") == 1
 }
@@ -99,7 +104,7 @@ function print_scores(m, norm,    k, c, b, line, rows) {
 		if (!of_model(c, m) || !((c, "wikitext2", "perplexity") in val))
 			continue
 		if (!rows++) {
-			print "\n" m (norm ? ", accuracies: acc_norm where there is one." : ", acc for all tasks:") "\n"
+			print "\n" title(m) (norm ? ", accuracies: acc_norm where there is one." : ", acc for all tasks:") "\n"
 			print head " mean |" (norm ? more : "")
 			print rule "---:|" (norm ? ruler : "")
 		}
@@ -121,7 +126,7 @@ function print_costs(m,    k, c, b, line, rows) {
 		if (!of_model(c, m) || !((c, "cost") in cost))
 			continue
 		if (!rows++) {
-			print "\n" m ", what pruning took:\n"
+			print "\n" title(m) ", what pruning took:\n"
 			print "| method | asked, % | gone, % | pruning, s | memory, GiB | on |" both
 			print "|---|---:|---:|---:|---:|---|" ruler ruler
 		}
