@@ -253,6 +253,10 @@ static void check_model(const char *dir, size_t n_new, size_t n_windows, size_t 
                  {0.5, 0.5, PACKED_NONZEROS},
                  {0.5, 0.5, PACKED_AUTO}};
 
+    if (n_asked) {
+        n_windows = n_asked;
+        n_new = 256;
+    }
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct subject s;
         struct ids ids;
@@ -265,10 +269,6 @@ static void check_model(const char *dir, size_t n_new, size_t n_windows, size_t 
         CHECK(dtype == DTYPE_F32 ? bad <= (cases[i].act > 0 ? n_new / 8 : 0) : bad <= n_new / 2);
         if (bad)
             printf("# %zu of %zu greedy tokens differ\n", bad, n_new);
-        if (n_asked) {
-            n_windows = n_asked;
-            n_new = 256;
-        }
         if (n_windows > ids.n / window)
             n_windows = ids.n / window;
         check_perplexity(&s.d.model, cases[i].kind, ids.v, n_windows, window, cases[i].act);
