@@ -186,7 +186,11 @@ valgrind: # a build of its own: memcheck does not know the newest instructions
 run-valgrind: $(VALGRIND_TESTS:%=$B/tests/test_%)
 	@scripts/valgrind $^
 
-# Lines and branches that the tests reach, per folder (gcov, gcovr).
+# Lines and branches that the tests reach, per folder (gcov, gcovr). The arithmetic is left out: it has few
+# branches, and with counters takes hours.
+ifeq ($(CONFIG),coverage)
+$O/harness/backend/cpu/%.c.o: OPT := -g -march=$(ARCH) -fopenmp -O3
+endif
 coverage:
 	@scripts/coverage
 
