@@ -4,10 +4,6 @@
 
 #include <stddef.h>
 
-/* First thing in main(), while there is memory: an OpenSSL 3 that cannot make its locks when it
- * begins ends the process by a signal later, instead of saying so. */
-void sha256_begin(void);
-
 void sha256_hex(const void *data, size_t nbytes, char out[65]);
 
 /* Over several pieces. */

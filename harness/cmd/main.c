@@ -10,7 +10,6 @@
 #include "harness/base/error.h"
 #include "harness/base/stop.h"
 #include "harness/base/procs.h"
-#include "harness/base/sha256.h"
 #include "harness/cmd/cmd.h"
 
 static const struct {
@@ -112,7 +111,6 @@ int main(int argc, char **argv)
     limit_spinning(argv);
     keep_heap_small();
     stop_install();
-    sha256_begin();
     setlocale(LC_CTYPE, "C.UTF-8");
     if (procs_open() != 0)
         return 2;
