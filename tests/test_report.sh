@@ -62,6 +62,29 @@ latex_is_whole() { # as many columns in every row as are declared; environments 
 check latex_is_whole latex_is_whole "$work/tables.tex"
 check latex_writes_to_the_file sh -c '[ ! -s "$0" ]' "$work/out"
 
+# What LaTeX itself says, where it is (Debian: texlive-latex-base, texlive-latex-recommended).
+latex_compiles() { # FILE: with the packages that its first line asks for, and no other
+	{
+		printf '%s\n' '\documentclass[landscape]{article}'
+		sed -n '1{s/^% needs //;s/, UTF-8$//;s/, /\n/g;p;}' "$1"
+		printf '%s\n' '\begin{document}'
+		cat "$1"
+		printf '%s\n' '\end{document}'
+	} >"$work/doc.tex"
+	(cd "$work" && rm -f doc.pdf && pdflatex -no-shell-escape -interaction=nonstopmode -halt-on-error doc.tex) >"$work/doc.out" 2>&1 &&
+		[ -s "$work/doc.pdf" ] && return 0
+	grep -a -A3 '^!' "$work/doc.out"
+	return 1
+}
+if command -v pdflatex >/dev/null && kpsewhich booktabs.sty >/dev/null; then
+	check latex_compiles latex_compiles "$work/tables.tex"
+	run report "$work/evil.jsonl" -o latex
+	cp "$work/out" "$work/evil.tex"
+	check latex_compiles_any_name latex_compiles "$work/evil.tex"
+else
+	echo "skip latex_compiles: no pdflatex with booktabs"
+fi
+
 run report "$work/evil.jsonl" -o latex
 check latex_obeys_no_name sh -c '[ '$rc' = 0 ] && ! grep -qF "\\input{" "$0" && grep -qF "textbackslash{}input" "$0"' "$work/out"
 run report "$work/evil.jsonl"

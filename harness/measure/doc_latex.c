@@ -21,8 +21,8 @@ static const char *command_of(char c)
         return "\\textgreater{}";
     case '|':
         return "\\textbar{}";
-    case '"':
-        return "\\textquotedbl{}";
+    case '"': /* \textquotedbl is not in the default encoding, OT1 */
+        return "\\texttt{\\symbol{34}}";
     case '`':
         return "\\textasciigrave{}";
     case '\'':
