@@ -190,6 +190,8 @@ run-valgrind: $(VALGRIND_TESTS:%=$B/tests/test_%)
 # branches, and with counters takes hours.
 ifeq ($(CONFIG),coverage)
 $O/harness/backend/cpu/%.c.o: OPT := -g -march=$(ARCH) -fopenmp -O3
+$B/libduo.a: $O/tests/faults/exit.c.o
+LIBS += -Wl,--wrap=_exit
 endif
 coverage:
 	@scripts/coverage
