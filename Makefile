@@ -3,7 +3,7 @@
 #      MPI=1 runs as several processes under mpirun or srun (OpenMPI); with CUDA=1 NCCL=1 these can hold one model
 #      make fuzz [TARGET="json http"] [TIME=60]: the parsers under libFuzzer; fuzz-check: all, shorter, for CI
 #      make check-kernels [CUDA=1] [BENCH=1]: the GPU's operations against the CPU's
-#      make test-long: every fault and 200 kills; make analyse, make valgrind, make coverage
+#      make test-long: every fault, 200 kills, planted mistakes; make analyse, make valgrind, make coverage
 #      make regress [UPDATE=1]: the demo's scores and speed against results/baseline
 # Sources are found by wildcard: a new file needs no line here.
 CONFIG ?= release
@@ -130,6 +130,7 @@ test: build/duo $(TESTS) $(FAIL_SO)
 test-long: build/duo $(FAIL_SO) $B/tests/test_device_faults
 	@$(TEST_ENV) DUO_FAULTS_MOST=all DUO_KILLS=200 scripts/run-tests $B/tests/test_device_faults tests/test_faults.sh \
 		tests/test_resume.sh
+	@scripts/regress-planted
 
 # What is another with MPI=1.
 test-mpi: build/duo $B/tests/test_procs
