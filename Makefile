@@ -115,8 +115,9 @@ build/.setup-mpi: scripts/setup build/.setup
 	@scripts/setup mpi
 	@touch $@
 
-# Makes memory and files fail (tests/test_faults.sh); sanitizers bring a memory of their own.
-FAIL_SO := $(if $(filter asan tsan,$(CONFIG)),,$B/tests/fail.so)
+# Makes memory and files fail (tests/test_faults.sh); sanitizers bring a memory of their own,
+# and counters of coverage want to be written.
+FAIL_SO := $(if $(filter asan tsan coverage,$(CONFIG)),,$B/tests/fail.so)
 $B/tests/fail.so: tests/faults/fail.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 -D_GNU_SOURCE -O1 -g $(WARN) -fPIC -shared -o $@ $< -ldl

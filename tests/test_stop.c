@@ -104,6 +104,13 @@ static void signals_remove_what_is_not_finished(void)
     }
 }
 
+/* AddressSanitizer's malloc() then gives NULL for too much, as others do. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
 static void run_out_of_memory(int ready)
 {
     struct atomic_file a;
