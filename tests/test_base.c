@@ -10,6 +10,7 @@
 #include "harness/base/error.h"
 #include "harness/base/file.h"
 #include "harness/base/json.h"
+#include "harness/base/memory.h"
 #include "harness/base/sha256.h"
 #include "harness/base/words.h"
 #include "tests/test.h"
@@ -337,6 +338,22 @@ static void sha256_examples(void)
     CHECK_STR(hex, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
 }
 
+/* The kernel's other count of it: getrusage(). */
+static void memory_is_counted(void)
+{
+    size_t n = (size_t)64 << 20;
+    char *p = malloc(n);
+    struct rusage u;
+
+    CHECK(p != NULL);
+    memset(p, 1, n);
+    CHECK(getrusage(RUSAGE_SELF, &u) == 0);
+    CHECK(host_memory_peak() >= n && p[n - 1] == 1);
+    CHECK_NEAR((double)host_memory_peak(), 1024.0 * (double)u.ru_maxrss, 8e6);
+    CHECK(host_memory_free() > 0);
+    free(p);
+}
+
 static void words_round_trip(void)
 {
     static const char *const words[] = {"duo",  "--data",      "a b", "",
@@ -382,6 +399,7 @@ int main(void)
     RUN(json_fields_are_typed);
     RUN(json_quotes);
     RUN(sha256_examples);
+    RUN(memory_is_counted);
     RUN(words_round_trip);
     return rmdir(folder) != 0;
 }
