@@ -188,6 +188,12 @@ valgrind: # a build of its own: memcheck does not know the newest instructions
 run-valgrind: $(VALGRIND_TESTS:%=$B/tests/test_%)
 	@scripts/valgrind $^
 
+# OpenMP's barriers, told to ThreadSanitizer.
+ifeq ($(CONFIG),tsan)
+$B/libduo.a: $O/tests/faults/tsan_omp.c.o
+LIBS += -Wl,--wrap=GOMP_parallel -Wl,--wrap=GOMP_loop_end
+endif
+
 # Lines and branches that the tests reach, per folder (gcov, gcovr). The arithmetic is left out: it has few
 # branches, and with counters takes hours.
 ifeq ($(CONFIG),coverage)

@@ -104,9 +104,15 @@ static void signals_remove_what_is_not_finished(void)
     }
 }
 
-/* AddressSanitizer's malloc() then gives NULL for too much, as others do (and says so, too). */
+/* The sanitizers' malloc() then gives NULL for too much, as others do (and says so, too). */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
 {
     return "allocator_may_return_null=1";
 }
