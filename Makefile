@@ -17,7 +17,7 @@ B      := $O$(if $(MPI),-mpi)$(if $(NCCL),-nccl)
 PACKAGES := openblas libcjson sentencepiece libpcre2-8 libzip zlib libcurl libcrypto sqlite3
 OPT.release := -O3
 OPT.asan    := -O2 -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-OPT.tsan    := -O1 -fsanitize=thread
+OPT.tsan    := -O2 -fsanitize=thread
 OPT.valgrind := -O1
 OPT.coverage := -O1 --coverage
 OPT.fuzz    := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
