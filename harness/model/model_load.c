@@ -130,16 +130,16 @@ int load_rest(const struct model *m, size_t layer)
     const struct {
         const char *name;
         struct tensor *t;
-        int there;
         size_t rows;
+        int there;
         enum dtype dtype;
     } all[] = {
-        {"input_layernorm", &l->norm1, f.n_heads > 0, 1, DTYPE_F32},
-        {"post_attention_layernorm", &l->norm2, f.intermediate > 0, 1, DTYPE_F32},
-        {"self_attn.o_bias", &l->o_bias, f.o_bias, 1, DTYPE_F32},
-        {"mlp.down_bias", &l->down_bias, f.down_bias, 1, DTYPE_F32},
-        {"self_attn.basis", &l->attention_basis, f.attention_basis, h, m->dtype},
-        {"mlp.basis", &l->mlp_basis, f.mlp_basis, h, m->dtype},
+        {"input_layernorm", &l->norm1, 1, f.n_heads > 0, DTYPE_F32},
+        {"post_attention_layernorm", &l->norm2, 1, f.intermediate > 0, DTYPE_F32},
+        {"self_attn.o_bias", &l->o_bias, 1, f.o_bias, DTYPE_F32},
+        {"mlp.down_bias", &l->down_bias, 1, f.down_bias, DTYPE_F32},
+        {"self_attn.basis", &l->attention_basis, h, f.attention_basis, m->dtype},
+        {"mlp.basis", &l->mlp_basis, h, f.mlp_basis, m->dtype},
     };
     char name[96];
 
