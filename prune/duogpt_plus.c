@@ -52,7 +52,7 @@ static int refitted(struct prune_job *job)
 {
     struct device *dev = job->dev;
     size_t k = job->w[0].cols;
-    struct tensor h, target, dense[3];
+    struct tensor h, target, dense[3] = {{0}};
     int rc;
 
     for (size_t i = 0; i < job->n_w; i++) {

@@ -182,10 +182,11 @@ static const void *get_item(void *arg, size_t i)
 {
     struct saver *s = arg;
     struct tensor t = host_weight(s, &s->ws.items[s->weight_of[i]]);
+    enum part part = s->part[i];
 
     free(s->made);
-    s->made = s->part[i] == PART_DENSE ? NULL : xmalloc(s->items[i].nbytes);
-    switch (s->part[i]) {
+    s->made = part == PART_DENSE ? NULL : xmalloc(s->items[i].nbytes);
+    switch (part) {
     case PART_DENSE:
         break;
     case PART_VALUES:

@@ -44,7 +44,7 @@ void plot_axis_pad(struct plot_axis *a, double below, double above)
 
 static size_t ticks_linear(const struct plot_axis *a, double *at)
 {
-    double raw = (a->high - a->low) / 5, ten = pow(10, floor(log10(raw))), step = ten;
+    double raw = (a->high - a->low) / 5, ten = pow(10, floor(log10(raw))), step;
     size_t n = 0;
 
     step = raw <= 1.5 * ten ? ten : raw <= 3 * ten ? 2 * ten : raw <= 7 * ten ? 5 * ten : 10 * ten;

@@ -39,12 +39,13 @@ static int is_free(const struct plot *p, double x, double y, double w, double h)
 static int label_beside(struct plot *p, double px, double py, int colour, const char *text,
                         int at_end)
 {
-    /* Directions by preference; away in two steps. */
+    /* Directions by preference; away in three steps. */
     static const double dx[] = {1, -1, 0, 0, 1, 1, -1, -1}, dy[] = {0, 0, -1, 1, -1, 1, -1, 1};
     double w = plot_text_width(text), h = LINE_HEIGHT;
 
-    for (double away = 9; away < 30; away += 9)
+    for (int step = 1; step <= 3; step++)
         for (int i = 0; i < 8; i++) {
+            double away = 9 * step;
             double x = px + dx[i] * away - (dx[i] < 0 ? w : dx[i] == 0 ? w / 2 : 0);
             double y = py + dy[i] * (dx[i] == 0 ? away + 4 : away) - h / 2;
 
