@@ -2,7 +2,7 @@
  * that fails at the n-th allocation, or is lost at the n-th operation, simulated at the seam: the
  * device is the CPU with a table of its own (--wrap of device_open, in the Makefile). Each run ends
  * with status 1 and one line; no temporary file is left, and the run after it on the same journal
- * has the values of a run without faults. DUO_FAULTS_MOST: how many n of each kind (8; "all" in
+ * has the values of a run without faults. DUO_FAULTS_MOST: how many n of each kind (4; "all" in
  * test-long). */
 #include <dirent.h>
 #include <fcntl.h>
@@ -16,6 +16,7 @@
 #include "harness/base/file.h"
 #include "harness/base/stop.h"
 #include "harness/cmd/cmd.h"
+#include "tests/temporary.h"
 #include "tests/test.h"
 
 static char folder[] = "/tmp/duo-test-faults-XXXXXX";
@@ -177,35 +178,19 @@ static char *values(void)
     return buf_detach(&out);
 }
 
-/* Removes what is there; returns how many temporary files were. */
-static int clear(void)
+/* Removes what is there. */
+static void clear(void)
 {
     DIR *d = opendir(folder);
-    int n = 0;
-
-    for (struct dirent *e; d && (e = readdir(d));) {
-        n += strstr(e->d_name, ".tmp") != NULL;
-        if (e->d_name[0] != '.')
-            unlinkat(dirfd(d), e->d_name, 0);
-    }
-    if (d)
-        closedir(d);
-    return n;
-}
-
-static int n_temporary(void)
-{
-    DIR *d = opendir(folder);
-    int n = 0;
 
     for (struct dirent *e; d && (e = readdir(d));)
-        n += strstr(e->d_name, ".tmp") != NULL;
+        if (e->d_name[0] != '.')
+            unlinkat(dirfd(d), e->d_name, 0);
     if (d)
         closedir(d);
-    return n;
 }
 
-/* The last line said; how many of "duo: " there are. */
+/* Is there one message of the program alone, and does it say that? */
 static int says_once(const char *said, const char *what)
 {
     const char *line = strstr(said, "duo: ");
@@ -230,7 +215,7 @@ static void fails_everywhere(enum kind kind, const char *what)
         clear();
         CHECK(run(kind, at, said, sizeof(said)) == 1);
         CHECK(says_once(said, what));
-        CHECK(n_temporary() == 0);
+        CHECK(n_temporary(folder) == 0);
         if (test_bad)
             printf("# call %ld: %s\n", at, said);
         CHECK(run(NONE, -1, said, sizeof(said)) == 0);

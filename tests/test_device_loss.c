@@ -1,7 +1,6 @@
 /* A device that runs out of memory or is lost, simulated at the seam: a backend whose n-th
  * operation ends as the GPU's do, with die(). The run ends with status 1 and that one line, leaves
  * no temporary file, and its journal serves the next run. */
-#include <dirent.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +9,7 @@
 #include "harness/base/stop.h"
 #include "harness/measure/journal.h"
 #include "tests/demo.h"
+#include "tests/temporary.h"
 
 static char folder[] = "/tmp/duo-test-device-XXXXXX";
 
@@ -82,18 +82,6 @@ static double run(struct fault fault)
     return sum;
 }
 
-static int n_temporary(void)
-{
-    DIR *d = opendir(folder);
-    int n = 0;
-
-    for (struct dirent *e; d && (e = readdir(d));)
-        n += strstr(e->d_name, ".tmp") != NULL;
-    if (d)
-        closedir(d);
-    return n;
-}
-
 static void forget_journal(void)
 {
     char command[128];
@@ -124,7 +112,7 @@ static void ends(struct fault fault, const char *line)
     CHECK(strncmp(said, line, strlen(line)) == 0 && strchr(said, '\n') == said + strlen(said) - 1);
     if (test_bad)
         printf("# %c %d: status %d, %s\n", fault.what, fault.after, status, said);
-    CHECK(n_temporary() == 0);
+    CHECK(n_temporary(folder) == 0);
 }
 
 static void device_without_memory(void)
