@@ -1,4 +1,4 @@
-/* Options whose values are words, lists, or limited by more than a range. */
+/* Options whose values are lists, or limited by more than a range or a list of words. */
 #include "harness/cmd/run_options_table.h"
 
 #include <math.h>
@@ -40,26 +40,6 @@ int options_shape(struct run_options *o, const char *s)
 
     o->shape = s;
     return synthetic_config(&unused, s);
-}
-
-int options_weights(struct run_options *o, const char *s)
-{
-    static const char *const known[] = {
-        [RESIDENCE_AUTO] = "auto", [RESIDENCE_DEVICE] = "device", [RESIDENCE_STREAM] = "stream"};
-    int i = 0, rc = parse_word("--weights", s, known, 3, &i);
-
-    o->residence = (enum residence)i;
-    return rc;
-}
-
-int options_share(struct run_options *o, const char *s)
-{
-    static const char *const known[] = {
-        [SHARE_AUTO] = "auto", [SHARE_REQUESTS] = "requests", [SHARE_CELLS] = "cells"};
-    int i = 0, rc = parse_word("--share", s, known, 3, &i);
-
-    o->share = (enum share_mode)i;
-    return rc;
 }
 
 static int add_task_named(struct run_options *o, const struct task *t)
@@ -141,16 +121,6 @@ static int add_act_sparsity(struct run_options *o, const char *s)
 int options_act_sparsities(struct run_options *o, const char *s)
 {
     return each_item(s, add_act_sparsity, o);
-}
-
-int options_correct(struct run_options *o, const char *s)
-{
-    static const char *const known[] = {
-        [CORRECT_ALL] = "all", [CORRECT_SCORE] = "score", [CORRECT_UPDATE] = "update"};
-    int i = 0, rc = parse_word("--correct", s, known, 3, &i);
-
-    o->correct = (enum correct_part)i;
-    return rc;
 }
 
 static int choose(const char *name, const char *s, const char *zero, const char *one, int *out)

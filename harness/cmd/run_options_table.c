@@ -3,7 +3,7 @@
 
 #include "harness/cmd/parse.h"
 
-/* ---- options whose value is a text, a number, a size or a list: a line each */
+/* ---- options whose value is a text, a number, a size or a word: a line each */
 
 #define SETTER(name, assignment)                                                                   \
     static int name(struct run_options *o, const char *s)                                          \
@@ -72,6 +72,23 @@ SIZE(set_memory_limit, "--memory-limit", memory_limit)
 SIZE(set_host_limit, "--host-limit", host_limit)
 SIZE(set_shard_size, "--shard-size", saving.shard_nbytes)
 
+/* One of some words, each at its value of the enum. */
+#define WORD(name, option, field, ...)                                                             \
+    static int name(struct run_options *o, const char *s)                                          \
+    {                                                                                              \
+        static const char *const known[] = {__VA_ARGS__};                                          \
+        int i = 0, rc = parse_word(option, s, known, sizeof(known) / sizeof(known[0]), &i);        \
+                                                                                                   \
+        o->field = (__typeof__(o->field))i;                                                        \
+        return rc;                                                                                 \
+    }
+WORD(set_weights, "--weights", residence, [RESIDENCE_AUTO] = "auto", [RESIDENCE_DEVICE] = "device",
+     [RESIDENCE_STREAM] = "stream")
+WORD(set_share, "--share",
+     share, [SHARE_AUTO] = "auto", [SHARE_REQUESTS] = "requests", [SHARE_CELLS] = "cells")
+WORD(set_correct, "--correct",
+     correct, [CORRECT_ALL] = "all", [CORRECT_SCORE] = "score", [CORRECT_UPDATE] = "update")
+
 /* ---- the table */
 
 #define ALL (RUN_EVAL | RUN_BENCH | RUN_PRUNE)
@@ -135,7 +152,7 @@ const struct run_option run_option_table[] = {
     {0, "alpha", "X", "weight of the residual's correction; default 0.125", set_alpha, TAKES_ALPHA,
      EVERY},
     {0, "correct", "PART", "what the residual corrects: all (default), score or update",
-     options_correct, TAKES_ALPHA, EVERY},
+     set_correct, TAKES_ALPHA, EVERY},
     {0, "refit-beta", "X", "duogpt+: share of the residual that kept weights make up; default 0",
      set_refit_beta, TAKES_REFIT, EVERY},
     {0, "refit-steps", "N",
@@ -158,7 +175,7 @@ const struct run_option run_option_table[] = {
     {0, "weights", "WHERE",
      "device, stream (in host memory, copied layer by layer), or auto\n" HELP_INDENT
      "(default): stream where they do not fit the device",
-     options_weights, 0, EVERY},
+     set_weights, 0, EVERY},
     {0, "memory-limit", "SIZE",
      "use at most so much of the device's memory, such as 24GiB: layers and\n" HELP_INDENT
      "hidden states that do not fit then are streamed",
@@ -183,7 +200,7 @@ const struct run_option run_option_table[] = {
     {0, "share", "WHAT",
      "under mpirun: requests (every cell by all processes), cells (each by one\n" HELP_INDENT
      "process), or auto (default): cells where there are enough to prune",
-     options_share, 0, RUN_EVAL},
+     set_share, 0, RUN_EVAL},
     {0, NULL, NULL, "measuring", NULL, 0, RUN_BENCH},
     {0, "what", "LIST",
      "linears, layer, decode, prefill, windows (perplexity's rate), prune\n" HELP_INDENT

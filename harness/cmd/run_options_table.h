@@ -27,13 +27,10 @@ const struct run_option *run_option_match(const struct run_options *o, const cha
 
 /* Setters in run_options_set.c: 0 or error(). */
 int options_shape(struct run_options *o, const char *s);
-int options_weights(struct run_options *o, const char *s);
-int options_share(struct run_options *o, const char *s);
 int options_tasks(struct run_options *o, const char *s);
 int options_methods(struct run_options *o, const char *s);
 int options_sparsities(struct run_options *o, const char *s);
 int options_act_sparsities(struct run_options *o, const char *s);
-int options_correct(struct run_options *o, const char *s);
 int options_order(struct run_options *o, const char *s);
 int options_lazy(struct run_options *o, const char *s);
 int options_rng(struct run_options *o, const char *s);
