@@ -226,7 +226,7 @@ int figure_pareto(const struct figures *g)
     if (n < 2 || !f->work)
         return 0;
     speed_axes(f, &x, &y, labels);
-    plot_begin(&p, FIGURE_W + 40, FIGURE_H - 40, 22, x, y);
+    plot_begin(&p, FIGURE_W + 40, FIGURE_H - 40, TICK_ROOM, x, y);
     draw_front(&p, f);
     for (size_t i = 0; i < f->n; i++)
         if (begins_series(f, &f->cells[i], has_both))

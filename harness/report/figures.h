@@ -26,5 +26,6 @@ int figure_put(const struct figures *g, struct plot *p, const char *name, const 
 /* Canvas of all figures, pixels. */
 #define FIGURE_W 500
 #define FIGURE_H 370
+#define TICK_ROOM 22 /* right of a plot without names there: half of the last tick's label */
 
 #endif

@@ -128,7 +128,7 @@ int figure_breakdown(const struct figures *g)
         plot_axis_take(&y, -0.6);
         plot_axis_take(&y, (double)n - 0.4);
         y.hidden = 1;
-        plot_begin(&p, FIGURE_W, 110 + 30 * (double)n, 22, x, y);
+        plot_begin(&p, FIGURE_W, 110 + 30 * (double)n, TICK_ROOM, x, y);
         p.left = fmin(widest + 20, 190);
         parts_legend(&p, any_whole);
         for (size_t i = 0; i < n; i++)
@@ -274,7 +274,7 @@ int figure_roofline(const struct figures *g)
     plot_axis_take(&y, roof);
     plot_axis_pad(&x, 0.05, 0.08);
     plot_axis_pad(&y, 0.05, 0.12);
-    plot_begin(&p, FIGURE_W, FIGURE_H + 40, 22, x, y);
+    plot_begin(&p, FIGURE_W, FIGURE_H + 40, TICK_ROOM, x, y);
     roofline_legend(&p, used, roof);
     ends[0] = ends[1] = roof;
     plot_series(&p, "what reading memory gives", PLOT_INK, PLOT_NONE, 1.5, 0,
