@@ -49,6 +49,14 @@ cp whole.jsonl before.jsonl
 ok nothing_is_measured_twice cmp -s whole.jsonl before.jsonl
 ok same_table_again cmp -s whole.md out
 
+# A limit on the command line makes a table of its own, which is not measured twice either.
+sed 's/--limit 3//' small.json >open.json
+"$run_table" open.json --quiet --limit 2 >out 2>err
+cp build/tables/open-demo-limit-2.jsonl before.jsonl
+"$run_table" open.json --quiet --limit=2 >out 2>err
+ok limited_is_measured_once cmp -s build/tables/open-demo-limit-2.jsonl before.jsonl
+ok limited_is_whole test "$(grep -c MISSING out)" -eq 0 -a "$(wc -l <before.jsonl)" -eq 16
+
 # Killed when the second row has been written.
 : >killed.jsonl
 setsid "$run_table" small.json --quiet --records killed.jsonl >out 2>err &

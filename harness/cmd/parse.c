@@ -38,6 +38,15 @@ int parse_whole(const char *name, const char *s, double min, double max, uint64_
     return 0;
 }
 
+int parse_limit(const char *s, double *out)
+{
+    if (parse_number("--limit", s, 0, 1e12, out) != 0)
+        return -1;
+    if (*out <= 0 || (*out >= 1 && *out != floor(*out)))
+        return error("--limit: %s is neither a number of documents nor a share below 1", s);
+    return 0;
+}
+
 int parse_nbytes(const char *name, const char *s, size_t *out)
 {
     static const struct {

@@ -11,6 +11,9 @@ int parse_number(const char *name, const char *s, double min, double max, double
 /* A whole number in [min, max], digits alone. */
 int parse_whole(const char *name, const char *s, double min, double max, uint64_t *out);
 
+/* --limit: a number of documents, or a share of them below 1. */
+int parse_limit(const char *s, double *out);
+
 /* Bytes: a whole number above 0 and KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB (of 1024)
  * or B or nothing; case does not matter. */
 int parse_nbytes(const char *name, const char *s, size_t *out);

@@ -1,6 +1,7 @@
 /* duo report: files of records as tables, or as one page with plots. */
 #include <errno.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "harness/base/error.h"
 #include "harness/base/file.h"
 #include "harness/cmd/cmd.h"
+#include "harness/cmd/parse.h"
 #include "harness/cmd/report_table.h"
 #include "harness/measure/output.h"
 #include "harness/measure/record_read.h"
@@ -17,6 +19,7 @@ struct options {
     const struct doc_form *form;
     const char *out, *title;
     const char *table, *paper; /* a table of scripts/tables; the published numbers */
+    double limit;              /* of the table's runs; NaN: as it says */
     int missing;               /* only the commands for what the table lacks */
     char **files;
     int n_files;
@@ -34,6 +37,7 @@ static void help(void)
         "      --title TEXT    of the page\n"
         "      --table NAME    a table of scripts/tables, beside published numbers, and what is\n"
         "                      missing; without FILE everything is\n"
+        "      --limit K       the table of runs with that --limit\n"
         "      --missing       only the commands that measure that, one a line\n"
         "      --paper FILE    published numbers; default: results/paper.jsonl\n\n"
         "example:\n"
@@ -45,14 +49,18 @@ static void help(void)
 /* 0; 1 when help was asked for; -1 after error(). */
 static int parse(struct options *o, int argc, char **argv)
 {
-    static const struct option known[] = {
-        {"format", required_argument, NULL, 'o'}, {"out", required_argument, NULL, 'O'},
-        {"title", required_argument, NULL, 't'},  {"table", required_argument, NULL, 'T'},
-        {"paper", required_argument, NULL, 'p'},  {"missing", no_argument, NULL, 'm'},
-        {"help", no_argument, NULL, 'h'},         {0}};
+    static const struct option known[] = {{"format", required_argument, NULL, 'o'},
+                                          {"out", required_argument, NULL, 'O'},
+                                          {"title", required_argument, NULL, 't'},
+                                          {"table", required_argument, NULL, 'T'},
+                                          {"paper", required_argument, NULL, 'p'},
+                                          {"missing", no_argument, NULL, 'm'},
+                                          {"limit", required_argument, NULL, 'l'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
     int c;
 
-    *o = (struct options){.form = &doc_md, .title = "duo report"};
+    *o = (struct options){.form = &doc_md, .title = "duo report", .limit = NAN};
     opterr = 0;
     while ((c = getopt_long(argc, argv, ":o:h", known, NULL)) != -1) {
         switch (c) {
@@ -73,6 +81,10 @@ static int parse(struct options *o, int argc, char **argv)
         case 'p':
             o->paper = optarg;
             break;
+        case 'l':
+            if (parse_limit(optarg, &o->limit) != 0)
+                return -1;
+            break;
         case 'm':
             o->missing = 1;
             break;
@@ -86,8 +98,8 @@ static int parse(struct options *o, int argc, char **argv)
     }
     o->files = argv + optind;
     o->n_files = argc - optind;
-    if (!o->table && (o->missing || o->paper))
-        return error("--missing and --paper go with --table NAME");
+    if (!o->table && (o->missing || o->paper || !isnan(o->limit)))
+        return error("--missing, --paper and --limit go with --table NAME");
     if (!o->n_files && !o->table)
         return error("report needs a file of records (-o jsonl)");
     return 0;
@@ -118,9 +130,9 @@ static int report(const struct options *o)
     for (size_t i = 0; i < l.n; i++)
         records[i] = &l.items[i].rec;
     if (rc == 0 && o->missing) {
-        rc = report_table_missing(o->table, &l, &text);
+        rc = report_table_missing(o->table, o->limit, &l, &text);
     } else if (rc == 0 && o->table) {
-        rc = report_table(o->table, &l, o->paper, &doc);
+        rc = report_table(o->table, o->limit, &l, o->paper, &doc);
     } else if (rc == 0) {
         if (o->form == &doc_html)
             rc = page_add(records, l.n, &doc);

@@ -90,11 +90,13 @@ static int add_missing(const struct job *j, const struct table_cell *c, struct b
     return missing;
 }
 
-static int job_open(struct job *j, const char *name, const struct record_list *l)
+static int job_open(struct job *j, const char *name, double limit, const struct record_list *l)
 {
     *j = (struct job){.l = l};
     if (table_file_open(&j->t, name) != 0)
         return -1;
+    for (size_t c = 0; c < j->t.n_cells && !isnan(limit); c++)
+        j->t.cells[c].want.limit = limit;
     for (size_t i = 0; i < l->n && !j->model; i++)
         for (size_t c = 0; c < j->t.n_cells && !j->model; c++)
             if (table_cell_has(&j->t.cells[c], &l->items[i].rec))
@@ -108,10 +110,11 @@ static void job_close(struct job *j)
     record_list_release(&j->paper);
 }
 
-int report_table_missing(const char *name, const struct record_list *l, struct buf *out)
+int report_table_missing(const char *name, double limit, const struct record_list *l,
+                         struct buf *out)
 {
     struct job j;
-    int rc = job_open(&j, name, l);
+    int rc = job_open(&j, name, limit, l);
 
     for (size_t i = 0; i < j.t.n_cells && rc == 0; i++) {
         const struct table_cell *c = &j.t.cells[i];
@@ -280,11 +283,12 @@ static void add_records(const struct job *j, struct doc *out)
     free(own);
 }
 
-int report_table(const char *name, const struct record_list *l, const char *paper, struct doc *out)
+int report_table(const char *name, double limit, const struct record_list *l, const char *paper,
+                 struct doc *out)
 {
     char *found = paper ? NULL : project_file("results", "paper.jsonl");
     struct job j;
-    int rc = job_open(&j, name, l);
+    int rc = job_open(&j, name, limit, l);
 
     if (rc == 0 && (paper || found))
         rc = record_list_read(&j.paper, paper ? paper : found);

@@ -186,11 +186,7 @@ int options_batch_tokens(struct run_options *o, const char *s)
 
 int options_limit(struct run_options *o, const char *s)
 {
-    if (parse_number("--limit", s, 0, 1e12, &o->limit) != 0)
-        return -1;
-    if (o->limit <= 0 || (o->limit >= 1 && o->limit != floor(o->limit)))
-        return error("--limit: %s is neither a number of documents nor a share below 1", s);
-    return 0;
+    return parse_limit(s, &o->limit);
 }
 
 int options_protocol(struct run_options *o, const char *s)
