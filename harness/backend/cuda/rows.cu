@@ -1,12 +1,19 @@
 /* Operations on rows of tokens with the rule of sparse activations fused in: norm, gate, rule.
  *
  * One block per row; the row stays in registers between its one read and its one write. Thread t
- * holds the runs of eight neighbours t, t + threads, ...: 16 elements a thread up to 4096 columns
+ * holds the runs of eight neighbours t, t + threads, ...: 16 elements a thread up to 8192 columns
  * (256 threads at 4096), 32 up to 16384, 64 beyond. Bound by memory when dense; the counts of an
  * exact top-k hide behind it in part.
  *
  * NVIDIA H100 80GB, f16, 8192 rows (copy 3020 GB/s): rmsnorm of 4096 2876 GB/s, with 50 % top-k
- * 1730; silu_mul to 11008 2267 and 1274; sparsify of 4096 1600. */
+ * 1730; silu_mul to 11008 2267 and 1274; sparsify of 4096 1600. 2047 rows, two parts, us; in
+ * brackets with 32 elements a thread; * with the rule in the kernel, though there is none:
+ *
+ *     rmsnorm of 8192, f32    40 (70), 65*   half kept  72 (96)
+ *     join of 8192            26 (27), 42*
+ *     join of 28672          114, 90*        half kept 160      (a copy: 81) */
+#include <type_traits>
+
 #include "harness/backend/cuda/topk.cuh"
 
 /* Elements a thread and the most threads of a block: what the registers are dealt out by. */
@@ -19,6 +26,8 @@ template <typename F> static void with_width(size_t n, F f)
 {
     if (n <= 4096)
         f(width<16, 256>{}, n_blocks(n, 16 * 32) * 32);
+    else if (n <= 8192)
+        f(width<16, 512>{}, n_blocks(n, 16 * 32) * 32);
     else if (n <= 16384)
         f(width<32, 512>{}, n_blocks(n, 32 * 32) * 32);
     else if (n <= 32768)
@@ -27,6 +36,18 @@ template <typename F> static void with_width(size_t n, F f)
         f(width<64, 1024>{}, n_blocks(n, 64 * 32) * 32);
     else
         die("CUDA: rows of %zu elements; at most 65536 are supported", n);
+}
+
+/* f(true) or f(false), a type each, for rows of n: without a rule kernels need fewer registers, and
+ * more blocks run at a time. It does not pay in wide rows: see the table above. */
+#define DENSE_COLUMNS 16384
+
+template <typename F> static void with_rule(const struct row_rule &rule, size_t n, F f)
+{
+    if (rule.kind == ACT_DENSE && n <= DENSE_COLUMNS)
+        f(std::false_type{});
+    else
+        f(std::true_type{});
 }
 
 /* A block's row of n: its neighbours are neighbours in memory. */
@@ -52,7 +73,7 @@ template <typename T> struct many_parts {
 };
 
 /* out: rows x n of T, x: rows x n, w: n of W; n <= E * blockDim.x. out may be x. */
-template <typename T, typename W, int E, int MOST, typename Row>
+template <bool RULED, typename T, typename W, int E, int MOST, typename Row>
 __global__ void __launch_bounds__(MOST)
     rmsnorm(T *out, const Row row, const W *w, size_t n, float eps, struct row_rule rule)
 {
@@ -76,7 +97,8 @@ __global__ void __launch_bounds__(MOST)
         for (int i = 0; i < 8; i++)
             y[c].v[i] = from_f32<T>(in[c].v[i] * scale * to_f32(g[c].v[i]));
     }
-    apply_rule<T, E>(y, (int)n, rule);
+    if constexpr (RULED)
+        apply_rule<T, E>(y, (int)n, rule);
 #pragma unroll
     for (int c = 0; c < E / 8; c++)
         store8(out + blockIdx.x * n, ((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole, y[c]);
@@ -98,12 +120,14 @@ static void run_rmsnorm(struct device *dev, struct tensor out, const Row &row, s
             constexpr int E = decltype(e)::E, MOST = decltype(e)::MOST;
             unsigned rows = (unsigned)out.rows;
 
-            if (weight.dtype == out.dtype)
-                rmsnorm<T, T, E, MOST><<<rows, threads, 0, stream_of(dev)>>>(
-                    (T *)out.data, row, (const T *)weight.data, n, eps, r);
-            else
-                rmsnorm<T, float, E, MOST><<<rows, threads, 0, stream_of(dev)>>>(
-                    (T *)out.data, row, (const float *)weight.data, n, eps, r);
+            with_rule(r, n, [&](auto ruled) {
+                if (weight.dtype == out.dtype)
+                    rmsnorm<ruled.value, T, T, E, MOST><<<rows, threads, 0, stream_of(dev)>>>(
+                        (T *)out.data, row, (const T *)weight.data, n, eps, r);
+                else
+                    rmsnorm<ruled.value, T, float, E, MOST><<<rows, threads, 0, stream_of(dev)>>>(
+                        (T *)out.data, row, (const float *)weight.data, n, eps, r);
+            });
         });
     });
     LAUNCHED("rmsnorm");
@@ -196,7 +220,7 @@ void cuda_silu_mul(struct device *dev, struct tensor out, struct tensor gate_up,
 }
 
 /* out, x: rows x n; out may be x */
-template <typename T, int E, int MOST, typename Row>
+template <bool RULED, typename T, int E, int MOST, typename Row>
 __global__ void __launch_bounds__(MOST)
     sparsify(T *out, const Row row, size_t n, struct row_rule rule)
 {
@@ -206,7 +230,8 @@ __global__ void __launch_bounds__(MOST)
 #pragma unroll
     for (int c = 0; c < E / 8; c++)
         y[c] = row.load(((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole);
-    apply_rule<T, E>(y, (int)n, rule);
+    if constexpr (RULED)
+        apply_rule<T, E>(y, (int)n, rule);
 #pragma unroll
     for (int c = 0; c < E / 8; c++)
         store8(out + blockIdx.x * n, ((size_t)c * blockDim.x + threadIdx.x) * 8, n, whole, y[c]);
@@ -228,7 +253,7 @@ void cuda_sparsify(struct device *dev, struct tensor out, struct tensor x,
     with_type(x.dtype, [&](auto t) {
         using T = decltype(t);
         with_width(x.cols, [&](auto e, unsigned threads) {
-            sparsify<T, e.E, e.MOST><<<(unsigned)x.rows, threads, 0, stream_of(dev)>>>(
+            sparsify<true, T, e.E, e.MOST><<<(unsigned)x.rows, threads, 0, stream_of(dev)>>>(
                 (T *)out.data, one_part<T>{(const T *)x.data}, x.cols, r);
         });
     });
@@ -251,8 +276,11 @@ void cuda_join(struct device *dev, struct tensor out, const void *parts, size_t 
     with_type(out.dtype, [&](auto t) {
         using T = decltype(t);
         with_width(out.cols, [&](auto e, unsigned threads) {
-            sparsify<T, e.E, e.MOST><<<(unsigned)out.rows, threads, 0, stream_of(dev)>>>(
-                (T *)out.data, many_parts<T>{(const T *)parts, cols}, out.cols, r);
+            with_rule(r, out.cols, [&](auto ruled) {
+                sparsify<ruled.value, T, e.E, e.MOST>
+                    <<<(unsigned)out.rows, threads, 0, stream_of(dev)>>>(
+                        (T *)out.data, many_parts<T>{(const T *)parts, cols}, out.cols, r);
+            });
         });
     });
     LAUNCHED("join");
