@@ -97,11 +97,6 @@ struct decode_ops {
     void (*silu_mul)(struct device *dev, struct tensor out, struct tensor gate_up,
                      const struct act_rule *rule);
 
-    /* While the operation that follows waits for other devices: begins to bring a part of w into the
-     * last cache, beside it. end: before a recording ends. NULL where nothing is gained. */
-    void (*prefetch)(struct device *dev, const struct packed *w);
-    void (*prefetch_end)(struct device *dev);
-
     /* The next token from logits (1 x V, f32): temperature 0: the arg-max, the lowest id among
      * equals; else a draw from softmax(logits / temperature). It becomes cursor->id and
      * ids[position + 1]; the position moves on. ids: device, longer than any position + 1. */

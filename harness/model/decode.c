@@ -74,13 +74,13 @@ static void open_tensors(struct decoder *d)
     const struct llama_config *c = &m->config;
     size_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim, n = d->o.max_positions;
 
-    d->x = device_tensor(dev, DTYPE_F32, 1, c->hidden);
+    d->x = parallel_tensor(m, DTYPE_F32, 1, c->hidden);
     d->in = device_tensor(dev, m->dtype, 1, c->hidden);
-    d->attn = device_tensor(dev, m->dtype, 1, q);
-    d->act = device_tensor(dev, m->dtype, 1, c->intermediate);
+    d->attn = parallel_tensor(m, m->dtype, 1, q);
+    d->act = parallel_tensor(m, m->dtype, 1, c->intermediate);
     d->qkv = device_tensor(dev, DTYPE_F32, 1, (q + 2 * kv) / parallel_size(m));
     d->gate_up = device_tensor(dev, DTYPE_F32, 1, 2 * c->intermediate / parallel_size(m));
-    d->logits = device_tensor(dev, DTYPE_F32, 1, c->n_vocab);
+    d->logits = parallel_tensor(m, DTYPE_F32, 1, c->n_vocab);
     d->cursor = dev->ops->alloc(dev, sizeof(*d->cursor));
     d->ids = dev->ops->alloc(dev, (n + 1) * sizeof(*d->ids));
     d->logprob = dev->ops->alloc(dev, (n + 1) * sizeof(*d->logprob));
@@ -121,8 +121,8 @@ int decoder_open(struct decoder *d, const struct model *m, const struct decode_o
 void decoder_close(struct decoder *d)
 {
     struct device *dev = d->m ? d->m->dev : NULL;
-    struct tensor *const tensors[] = {&d->x,   &d->in,      &d->attn,  &d->act,
-                                      &d->qkv, &d->gate_up, &d->logits};
+    struct tensor *const own[] = {&d->in, &d->qkv, &d->gate_up};
+    struct tensor *const gathered[] = {&d->x, &d->attn, &d->act, &d->logits};
 
     if (!dev)
         return;
@@ -138,8 +138,10 @@ void decoder_close(struct decoder *d)
     free(d->layers);
     free(d->sequence.pages.v);
     session_close(&d->session);
-    for (size_t i = 0; i < sizeof(tensors) / sizeof(tensors[0]); i++)
-        device_tensor_free(dev, tensors[i]);
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+        device_tensor_free(dev, own[i]);
+    for (size_t i = 0; i < sizeof(gathered) / sizeof(gathered[0]); i++)
+        parallel_tensor_free(d->m, gathered[i]);
     dev->ops->free(dev, d->cursor);
     dev->ops->free(dev, d->ids);
     dev->ops->free(dev, d->logprob);
@@ -187,24 +189,20 @@ static struct tensor own_columns(const struct decoder *d, struct tensor row)
     return row;
 }
 
-/* Everybody's columns of a row. next: the weight that is read after that; NULL: none is known. */
-static void gather(struct decoder *d, struct tensor row, const struct packed *next)
+/* Everybody's columns of a row. */
+static void gather(struct decoder *d, struct tensor row)
 {
-    const struct decode_ops *ops = d->m->dev->ops->decode;
     struct comm *c = d->m->comm;
     struct tensor part = own_columns(d, row);
 
-    if (!c)
-        return;
-    if (ops->prefetch && next)
-        ops->prefetch(d->m->dev, next);
-    c->all_gather(c, row.data, part.data, tensor_nbytes(part));
+    if (c)
+        c->all_gather(c, row.data, part.data, tensor_nbytes(part));
 }
 
 /* x += w in, in the basis that this puts the residual stream into, plus a bias; w NULL: the bias
- * alone. Of d->in nothing is left. next: the weight that is read after it. */
+ * alone. Of d->in nothing is left. */
 static void add_to_stream(struct decoder *d, const struct decode_input *in, const struct packed *w,
-                          struct tensor basis, struct tensor bias, const struct packed *next)
+                          struct tensor basis, struct tensor bias)
 {
     struct device *dev = d->m->dev;
 
@@ -214,7 +212,7 @@ static void add_to_stream(struct decoder *d, const struct decode_input *in, cons
     }
     if (w) {
         product(d, own_columns(d, d->x), in, w, 1);
-        gather(d, d->x, next);
+        gather(d, d->x);
     }
     if (bias.data)
         dev->ops->add_row(dev, d->x, bias);
@@ -236,10 +234,10 @@ static void attention_step(struct decoder *d, size_t i)
         product(d, qkv, &norm, &w[GROUP_QKV], 0);
         ops->attention(dev, own_columns(d, attn), qkv, d->session.kv[i], l->shape, m->cos_sin,
                        &d->cursor->position, d->o.max_positions);
-        gather(d, attn, &w[GROUP_O]);
+        gather(d, attn);
     }
     add_to_stream(d, &in, layer_has_attention(l) ? &w[GROUP_O] : NULL, l->attention_basis,
-                  l->o_bias, &w[GROUP_GATE_UP]);
+                  l->o_bias);
 }
 
 static void mlp_step(struct decoder *d, size_t i)
@@ -259,13 +257,12 @@ static void mlp_step(struct decoder *d, size_t i)
         product(d, gate_up, &norm, &w[GROUP_GATE_UP], 0);
         if (d->m->comm) {
             dev->ops->decode->silu_mul(dev, own_columns(d, gate.row), gate_up, NULL);
-            gather(d, gate.row, &w[GROUP_DOWN]);
+            gather(d, gate.row);
             gate.kind = INPUT_ROW;
             gate.x = gate.row;
         }
     }
-    add_to_stream(d, &gate, layer_has_mlp(l) ? &w[GROUP_DOWN] : NULL, l->mlp_basis, l->down_bias,
-                  i + 1 < d->m->config.n_layers ? &d->layers[i + 1].w[GROUP_QKV] : &d->head);
+    add_to_stream(d, &gate, layer_has_mlp(l) ? &w[GROUP_DOWN] : NULL, l->mlp_basis, l->down_bias);
 }
 
 /* logits = head norm(x) */
@@ -275,7 +272,7 @@ static void logits_of(struct decoder *d, struct tensor x)
 
     if (splits_head(d->m)) {
         product(d, own_columns(d, d->logits), &norm, &d->head, 0);
-        gather(d, d->logits, NULL);
+        gather(d, d->logits);
     } else {
         product(d, d->logits, &norm, &d->head, 0);
     }
@@ -297,8 +294,6 @@ static void run_step(struct decoder *d, int how)
         mlp_step(d, i);
     }
     logits_of(d, d->x);
-    if (d->m->comm && dev->ops->decode->prefetch)
-        dev->ops->decode->prefetch_end(dev);
 }
 
 /* The first step runs as it is, so that whatever a backend makes on first use is there; the second

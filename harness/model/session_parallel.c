@@ -29,16 +29,16 @@ void parallel_open(struct session *s)
 
     if (!m->comm)
         return;
-    s->gathered = m->dev->ops->alloc(m->dev, s->max_rows * gathered_width(m));
-    s->x_part = device_tensor(m->dev, DTYPE_F32, s->max_rows, m->config.hidden / parallel_size(m));
+    s->gathered = parallel_alloc(m, s->max_rows * gathered_width(m));
+    s->x_part = parallel_tensor(m, DTYPE_F32, s->max_rows, m->config.hidden / parallel_size(m));
 }
 
 void parallel_close(struct session *s)
 {
     if (!s->m->comm)
         return;
-    s->m->dev->ops->free(s->m->dev, s->gathered);
-    device_tensor_free(s->m->dev, &s->x_part);
+    parallel_free(s->m, s->gathered);
+    parallel_tensor_free(s->m, &s->x_part);
     batch_release(&s->half[0], s->m->dev);
     batch_release(&s->half[1], s->m->dev);
 }

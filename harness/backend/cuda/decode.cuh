@@ -24,8 +24,6 @@ void cuda_decode_rmsnorm(struct device *, struct tensor, struct tensor, struct t
 void cuda_decode_attention(struct device *, struct tensor, struct tensor, struct kv_layer,
                            struct attention_shape, struct tensor, const int32_t *, size_t);
 void cuda_decode_silu_mul(struct device *, struct tensor, struct tensor, const struct act_rule *);
-void cuda_prefetch(struct device *, const struct packed *); /* prefetch.cu */
-void cuda_prefetch_end(struct device *);
 void cuda_decode_sample(struct device *, struct decode_cursor *, int32_t *, struct tensor, float);
 void cuda_decode_force(struct device *, struct decode_cursor *, const int32_t *, struct tensor,
                        double *);

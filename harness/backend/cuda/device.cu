@@ -82,7 +82,6 @@ static void cuda_close(struct device *device)
     solver_close(dev->solver);
     gemm_close(dev->gemm);
     copies_close(dev);
-    prefetch_close(dev);
     pool_close(dev->pool);
     CU(cudaStreamDestroy(dev->stream));
     free(dev->text);
@@ -149,6 +148,7 @@ const struct backend backend_cuda = {
     .permute = cuda_permute,
     .inverse_factor = cuda_inverse_factor,
     .eigen = cuda_eigen,
+    .row_tile = 1,
     .multiply = cuda_multiply,
     .strict_upper = cuda_strict_upper,
     .upper_row_squares = cuda_upper_row_squares,

@@ -25,6 +25,7 @@ struct pool {
     cudaEvent_t staged[2]; /* the copy out of the buffer is done */
     int next;
     size_t n_fresh, used, peak; /* used: bytes given out */
+    size_t outside;             /* of these, the bytes that do not come from here */
 };
 
 struct pool *pool_open(void)
@@ -79,7 +80,7 @@ static struct block *best_fit(struct pool *p, size_t nbytes)
 
 static size_t held_by(const struct pool *p)
 {
-    size_t held = 0;
+    size_t held = p->outside;
 
     for (size_t i = 0; i < p->n; i++)
         held += p->blocks[i].nbytes;
@@ -157,6 +158,15 @@ void cuda_free(struct device *dev, void *mem)
             p->blocks[i].used = false;
             p->used -= p->blocks[i].nbytes;
         }
+}
+
+void cuda_memory_count(struct device *dev, ptrdiff_t nbytes)
+{
+    struct pool *p = cuda_dev(dev)->pool;
+
+    p->outside += (size_t)nbytes;
+    p->used += (size_t)nbytes;
+    p->peak = p->used > p->peak ? p->used : p->peak;
 }
 
 size_t cuda_memory_free(struct device *dev)
