@@ -4,10 +4,10 @@
 static int prune(struct prune_job *job)
 {
     const struct prune_options *o = job->options;
+    struct mask_options mask = {o->sparsity, 0, o->nm_n, o->nm_m, job->comm};
 
     for (size_t i = 0; i < job->n_w; i++)
-        job->dev->ops->mask_smallest(job->dev, job->w[i], (struct tensor){0}, o->sparsity, 0,
-                                     o->nm_n, o->nm_m);
+        job->dev->ops->mask_smallest(job->dev, job->w[i], (struct tensor){0}, &mask);
     return 0;
 }
 

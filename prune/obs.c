@@ -81,6 +81,23 @@ static int factor(struct prune_job *job, struct problem *p, struct tensor h_mean
     return info ? -1 : 0;
 }
 
+/* out = a op(b), k x k: processes that share the group's matrices share its rows, too. */
+static void multiply(struct prune_job *job, struct tensor out, struct tensor a, struct tensor b,
+                     int b_transposed)
+{
+    struct device *dev = job->dev;
+    struct comm *c = job->comm;
+    size_t n = c ? out.rows / (size_t)c->size : out.rows, first = c ? (size_t)c->rank * n : 0;
+    struct tensor part = tensor_rows(out, first, n);
+
+    if (!c || out.rows % (size_t)c->size || n % dev->ops->row_tile) {
+        dev->ops->multiply(dev, out, a, b, b_transposed);
+        return;
+    }
+    dev->ops->multiply(dev, part, tensor_rows(a, first, n), b, b_transposed);
+    c->all_gather(c, out.data, part.data, tensor_nbytes(part));
+}
+
 /* D and the residual's part of coef. */
 static void correct(struct prune_job *job, struct problem *p, double alpha, double scale)
 {
@@ -92,7 +109,7 @@ static void correct(struct prune_job *job, struct problem *p, double alpha, doub
 
     dev->ops->permute(dev, c, job->stats->cross, p->order, p->order);
     dev->ops->scale(dev, c, (float)scale);
-    dev->ops->multiply(dev, q, c, p->u, 1);
+    multiply(job, q, c, p->u, 1);
     dev->ops->download(dev, a, job->stats->residual.data, k * sizeof(*a));
     dev->ops->upper_row_squares(dev, row, q);
     dev->ops->download(dev, b, row.data, k * sizeof(*b));
@@ -111,7 +128,7 @@ static void correct(struct prune_job *job, struct problem *p, double alpha, doub
     if (job->options->correct != CORRECT_SCORE) {
         dev->ops->strict_upper(dev, q, (float)alpha);
         p->d = device_tensor(dev, DTYPE_F32, k, k);
-        dev->ops->multiply(dev, p->d, q, p->u, 0);
+        multiply(job, p->d, q, p->u, 0);
         dev->ops->strict_upper(dev, p->d, 1);
     }
     device_tensor_free(dev, &c);
@@ -203,7 +220,7 @@ static void clear_dead(struct prune_job *job, const struct problem *p, struct te
 int obs_solve(struct prune_job *job, double alpha)
 {
     const struct prune_options *o = job->options;
-    struct obs_options walk = {o->block, o->sparsity, o->nm_n, o->nm_m, o->lazy_exact};
+    struct obs_options walk = {o->block, o->sparsity, o->nm_n, o->nm_m, o->lazy_exact, job->comm};
     struct device *dev = job->dev;
     struct problem p;
     int rc = problem_open(job, &p, alpha);

@@ -11,6 +11,7 @@ static int prune(struct prune_job *job)
 {
     struct device *dev = job->dev;
     const struct prune_options *o = job->options;
+    struct mask_options mask = {o->sparsity, 1, o->nm_n, o->nm_m, job->comm};
     size_t k = job->w[0].cols;
     struct tensor norm = device_tensor(dev, DTYPE_F32, 1, k);
     float *host = xmalloc(k * sizeof(*host));
@@ -20,7 +21,7 @@ static int prune(struct prune_job *job)
         host[j] = sqrtf(host[j] / (float)job->stats->n_tokens);
     dev->ops->upload(dev, norm.data, host, k * sizeof(*host));
     for (size_t i = 0; i < job->n_w; i++)
-        dev->ops->mask_smallest(dev, job->w[i], norm, o->sparsity, 1, o->nm_n, o->nm_m);
+        dev->ops->mask_smallest(dev, job->w[i], norm, &mask);
     device_tensor_free(dev, &norm);
     free(host);
     return 0;

@@ -387,7 +387,7 @@ static double bench_solve(size_t k, const size_t *n, size_t n_w)
                   g = random_tensor(DTYPE_F32, k, k, 1e-3);
     struct tensor u = device_tensor(dev, DTYPE_F32, k, k), d = device_tensor(dev, DTYPE_F32, k, k);
     struct tensor coef = random_tensor(DTYPE_F32, 1, k, 1);
-    struct obs_options opt = {128, 0.5, 0, 0, 1};
+    struct obs_options opt = {128, 0.5, 0, 0, 1, NULL};
     float *four = xmalloc(k * sizeof(*four));
     double sum = 0, cube = (double)k * (double)k * (double)k;
     char what[64];
@@ -423,13 +423,13 @@ static double bench_solve(size_t k, const size_t *n, size_t n_w)
 static void bench_masks(void)
 {
     struct tensor w = random_tensor(DTYPE_F32, M, H, 1), s = random_tensor(DTYPE_F32, 1, H, 1);
+    struct mask_options matrix = {.sparsity = 0.5}, row = {.sparsity = 0.5, .per_row = 1};
+    struct mask_options nm = {.nm_n = 2, .nm_m = 4};
     double n = 4.0 * M * H;
 
-    report("mask_smallest, matrix", SECONDS(dev->ops->mask_smallest(dev, w, s, 0.5, 0, 0, 0)),
-           4 * n, 0);
-    report("mask_smallest, per row", SECONDS(dev->ops->mask_smallest(dev, w, s, 0.5, 1, 0, 0)), n,
-           0);
-    report("mask_smallest, 2:4", SECONDS(dev->ops->mask_smallest(dev, w, s, 0, 0, 2, 4)), n, 0);
+    report("mask_smallest, matrix", SECONDS(dev->ops->mask_smallest(dev, w, s, &matrix)), 4 * n, 0);
+    report("mask_smallest, per row", SECONDS(dev->ops->mask_smallest(dev, w, s, &row)), n, 0);
+    report("mask_smallest, 2:4", SECONDS(dev->ops->mask_smallest(dev, w, s, &nm)), n, 0);
     report("count_zeros", SECONDS((void)dev->ops->count_zeros(dev, w)), n, 0);
     device_tensor_free(dev, &w);
     device_tensor_free(dev, &s);

@@ -340,16 +340,16 @@ static void walk_case(size_t n, size_t k, struct obs_options opt, int with_d)
 
 static void test_obs_prune(void)
 {
-    walk_case(6, 6, (struct obs_options){128, 0.5, 0, 0, 1}, 1);
-    walk_case(10, 70, (struct obs_options){16, 0.5, 0, 0, 1}, 1);
-    walk_case(10, 70, (struct obs_options){16, 0.5, 0, 0, 0}, 1);
-    walk_case(33, 150, (struct obs_options){48, 0.65, 0, 0, 1}, 0);
-    walk_case(130, 300, (struct obs_options){128, 0.5, 0, 0, 1}, 1);
-    walk_case(67, 300, (struct obs_options){200, 0.5, 0, 0, 0}, 1);
-    walk_case(9, 64, (struct obs_options){32, 0, 2, 4, 1}, 1);
-    walk_case(9, 70, (struct obs_options){32, 0, 4, 8, 0}, 1);
-    walk_case(50, 200, (struct obs_options){128, 0, 2, 4, 1}, 1);
-    walk_case(9, 70, (struct obs_options){32, 0, 0, 0, 1}, 1);
+    walk_case(6, 6, (struct obs_options){128, 0.5, 0, 0, 1, NULL}, 1);
+    walk_case(10, 70, (struct obs_options){16, 0.5, 0, 0, 1, NULL}, 1);
+    walk_case(10, 70, (struct obs_options){16, 0.5, 0, 0, 0, NULL}, 1);
+    walk_case(33, 150, (struct obs_options){48, 0.65, 0, 0, 1, NULL}, 0);
+    walk_case(130, 300, (struct obs_options){128, 0.5, 0, 0, 1, NULL}, 1);
+    walk_case(67, 300, (struct obs_options){200, 0.5, 0, 0, 0, NULL}, 1);
+    walk_case(9, 64, (struct obs_options){32, 0, 2, 4, 1, NULL}, 1);
+    walk_case(9, 70, (struct obs_options){32, 0, 4, 8, 0, NULL}, 1);
+    walk_case(50, 200, (struct obs_options){128, 0, 2, 4, 1, NULL}, 1);
+    walk_case(9, 70, (struct obs_options){32, 0, 0, 0, 1, NULL}, 1);
 }
 
 /* ---- masks: exactly equal */
@@ -361,12 +361,13 @@ static void mask_case(size_t n, size_t k, int tied, int scaled, double s, int pe
     float *sc = random_floats(&rng, k, 1);
     struct both w = both_put(DTYPE_F32, n, k, x), scale;
     struct tensor none = {0};
+    struct mask_options opt = {s, per_row, nm_n, nm_m, NULL};
 
     for (size_t j = 0; j < k; j++)
         sc[j] = fabsf(sc[j]);
     scale = both_put(DTYPE_F32, 1, k, sc);
-    ref->ops->mask_smallest(ref, w.r, scaled ? scale.r : none, s, per_row, nm_n, nm_m);
-    dev->ops->mask_smallest(dev, w.d, scaled ? scale.d : none, s, per_row, nm_n, nm_m);
+    ref->ops->mask_smallest(ref, w.r, scaled ? scale.r : none, &opt);
+    dev->ops->mask_smallest(dev, w.d, scaled ? scale.d : none, &opt);
     EXPECT(equal(w), "mask %zu x %zu, tied %d, scaled %d, s %g, per row %d, %zu:%zu", n, k, tied,
            scaled, s, per_row, nm_n, nm_m);
     EXPECT(dev->ops->count_zeros(dev, w.d) == ref->ops->count_zeros(ref, w.r), "count_zeros");

@@ -154,8 +154,8 @@ static void test_thresholds_give_the_share_on_the_calibration_set(void)
         }
         for (size_t i = 0; i < m->config.n_layers; i++)
             for (int l = 0; l < N_LINEARS; l++)
-                dev->ops->mask_smallest(dev, m->layers[i].linears[l].w, (struct tensor){0}, 0.5, 0,
-                                        0, 0);
+                dev->ops->mask_smallest(dev, m->layers[i].linears[l].w, (struct tensor){0},
+                                        &(struct mask_options){.sparsity = 0.5});
     }
     CHECK(model_restore(m) == 0);
 }
@@ -352,8 +352,7 @@ static void test_greedy_on_the_model(void)
             CHECK_NEAR(mean / total, 0.3, kind == ACT_THRESHOLD ? 1e-6 : half_a_channel(m));
         }
         CHECK(differ);
-        CHECK_NEAR(act_mean(m, set.ratios), 0.3,
-                   kind == ACT_THRESHOLD ? 1e-6 : half_a_channel(m));
+        CHECK_NEAR(act_mean(m, set.ratios), 0.3, kind == ACT_THRESHOLD ? 1e-6 : half_a_channel(m));
         if (kind != ACT_THRESHOLD)
             check_whole(m, set.ratios);
         measure(m, &set, got);

@@ -386,13 +386,13 @@ static void check_walk(struct walk_case c)
 
 static void test_obs_prune(void)
 {
-    check_walk((struct walk_case){6, 6, {128, 0.5, 0, 0, 1}, 1});
-    check_walk((struct walk_case){10, 70, {16, 0.5, 0, 0, 1}, 1});
-    check_walk((struct walk_case){10, 70, {16, 0.5, 0, 0, 0}, 1});
-    check_walk((struct walk_case){33, 50, {32, 0.65, 0, 0, 1}, 0});
-    check_walk((struct walk_case){9, 64, {32, 0, 2, 4, 1}, 1});
-    check_walk((struct walk_case){9, 70, {32, 0, 4, 8, 0}, 1});
-    check_walk((struct walk_case){9, 70, {32, 0, 0, 0, 1}, 1}); /* nothing pruned, D alone */
+    check_walk((struct walk_case){6, 6, {128, 0.5, 0, 0, 1, NULL}, 1});
+    check_walk((struct walk_case){10, 70, {16, 0.5, 0, 0, 1, NULL}, 1});
+    check_walk((struct walk_case){10, 70, {16, 0.5, 0, 0, 0, NULL}, 1});
+    check_walk((struct walk_case){33, 50, {32, 0.65, 0, 0, 1, NULL}, 0});
+    check_walk((struct walk_case){9, 64, {32, 0, 2, 4, 1, NULL}, 1});
+    check_walk((struct walk_case){9, 70, {32, 0, 4, 8, 0, NULL}, 1});
+    check_walk((struct walk_case){9, 70, {32, 0, 0, 0, 1, NULL}, 1}); /* nothing pruned, D alone */
 }
 
 /* ---- masks */
@@ -438,7 +438,8 @@ static void check_mask(size_t n, size_t k, int scaled, double s, int per_row, si
         }
         first = end;
     }
-    dev->ops->mask_smallest(dev, wt, scaled ? st : (struct tensor){0}, s, per_row, nm_n, nm_m);
+    dev->ops->mask_smallest(dev, wt, scaled ? st : (struct tensor){0},
+                            &(struct mask_options){s, per_row, nm_n, nm_m, NULL});
     CHECK(misfit(at(wt), want, n * k, 0, 0) == 0);
     free(w);
     free(sc);

@@ -49,6 +49,7 @@ static void nothing(struct comm *c)
 
 struct result {
     double zeros;
+    size_t n_pruned; /* rows that the method was given */
     uint64_t n_zero[N_GROUPS];
     double logprob[N_ROWS];
     int32_t top[N_ROWS], ids[WINDOW + N_NEW];
@@ -65,8 +66,19 @@ struct work {
     struct result *out;
 };
 
+static __thread size_t n_pruned;
+static const struct pruner *spied;
+
+static int spy(struct prune_job *job)
+{
+    for (size_t i = 0; i < job->n_w; i++)
+        n_pruned += job->w[i].rows;
+    return spied->prune(job);
+}
+
 static void prune(struct model *m, const struct pruner *method)
 {
+    struct pruner with_spy = *method;
     struct prune_options o = {.sparsity = 0.5,
                               .act_sparsity = 0.5,
                               .alpha = 0.125,
@@ -78,7 +90,8 @@ static void prune(struct model *m, const struct pruner *method)
 
     for (int i = 0; i < 4 * 64; i++)
         ids[i] = 3 + i * i % 900;
-    CHECK(sweep_prune(m, method, &o, ids, 4, 64, NULL) == 0);
+    with_spy.prune = spy;
+    CHECK(sweep_prune(m, &with_spy, &o, ids, 4, 64, NULL) == 0);
 }
 
 /* Windows, and a context that two requests continue. */
@@ -130,6 +143,7 @@ static void *run(void *arg)
     CHECK(model_open_from(&m, dev, &src, DTYPE_F32, w->residence) == 0);
     if (w->method)
         prune(&m, w->method);
+    w->out->n_pruned = n_pruned;
     w->out->zeros = model_zero_share(&m);
     model_set_activation(&m, w->rule, w->rule == ACT_DENSE ? 0 : 0.5);
     m.act_last_half = w->last_half;
@@ -154,7 +168,13 @@ static void run_on(struct result *out, const struct work *what, int n)
 
     pthread_barrier_init(&meeting.barrier, NULL, (unsigned)n);
     for (int i = 0; i < n; i++) {
-        comm[i] = (struct thread_comm){{i, n, meet, meet, nothing, nothing}, &meeting};
+        comm[i].meeting = &meeting;
+        comm[i].base = (struct comm){.rank = i,
+                                     .size = n,
+                                     .all_gather = meet,
+                                     .begin = meet,
+                                     .wait = nothing,
+                                     .close = nothing};
         work[i] = *what;
         work[i].comm = &comm[i].base;
         work[i].out = &out[i];
@@ -165,21 +185,38 @@ static void run_on(struct result *out, const struct work *what, int n)
     pthread_barrier_destroy(&meeting.barrier);
 }
 
+/* Rows that one of n CPUs prunes: its part of a group's, if that is a multiple of the backend's
+ * tile. */
+static size_t rows_of_part(const struct llama_config *k, int n)
+{
+    const size_t part = (size_t)n, tile = backends[0]->row_tile, kv = k->n_kv_heads * k->head_dim;
+    size_t q = k->n_heads * k->head_dim, f = k->intermediate, e = k->hidden, sum = 0;
+
+    sum += (q + 2 * kv) / (q / part % tile || kv / part % tile ? 1 : part);
+    sum += 2 * (e / (e / part % tile ? 1 : part)); /* o, down */
+    sum += 2 * (f / (f / part % tile ? 1 : part));
+    return sum * k->n_layers;
+}
+
 static void compare(const struct work *what, int n)
 {
     static struct result one, many[MOST_DEVICES];
     struct work alone = *what;
+    const struct llama_config *k = &what->checkpoint->config;
     size_t n_vocab = what->checkpoint->config.n_vocab;
 
     memset(&one, 0, sizeof(one));
     memset(many, 0, sizeof(many));
     alone.out = &one;
+    spied = what->method;
+    n_pruned = 0;
     run(&alone);
     run_on(many, what, n);
     for (int i = 0; i < n; i++) {
         const struct result *r = &many[i];
 
         CHECK(one.logprob[0] < 0 && r->zeros == one.zeros);
+        CHECK(r->n_pruned == (what->method ? rows_of_part(k, n) : 0));
         CHECK(what->rule == ACT_DENSE || memcmp(r->n_zero, one.n_zero, sizeof(one.n_zero)) == 0);
         CHECK(memcmp(r->logprob, one.logprob, sizeof(one.logprob)) == 0);
         CHECK(memcmp(r->top, one.top, sizeof(one.top)) == 0);

@@ -59,18 +59,28 @@ enum act_kind {
 
 struct act_rule {
     enum act_kind kind;
-    double sparsity;    /* share of channels to drop, 0 <= s < 1; ACT_THRESHOLD: about */
-    float threshold;    /* ACT_THRESHOLD */
-    uint64_t *n_zero;   /* device counter of zeros in the outputs, or NULL: not counted */
-    const float *gate;  /* ACT_WINA: one factor >= 0 per channel, on the device */
+    double sparsity;   /* share of channels to drop, 0 <= s < 1; ACT_THRESHOLD: about */
+    float threshold;   /* ACT_THRESHOLD */
+    uint64_t *n_zero;  /* device counter of zeros in the outputs, or NULL: not counted */
+    const float *gate; /* ACT_WINA: one factor >= 0 per channel, on the device */
 };
 
 /* How one column of W is treated by the block walk; see obs_prune. */
 struct obs_options {
-    size_t block;    /* columns per block, B */
-    double sparsity; /* share of zeros per block over all rows; 0 prunes nothing */
+    size_t block;      /* columns per block, B */
+    double sparsity;   /* share of zeros per block over all rows; 0 prunes nothing */
     size_t nm_n, nm_m; /* N:M: zero the n smallest scores of m consecutive columns; 0: unused */
-    int lazy_exact;  /* V = value before pruning (1) or after (0) */
+    int lazy_exact;    /* V = value before pruning (1) or after (0) */
+    struct comm *comm; /* w: this process's rows of a matrix that so many share, in equal parts and
+                          in the order of ranks; "all rows" are everybody's. NULL: w is whole */
+};
+
+/* Which weights go; see mask_smallest. */
+struct mask_options {
+    double sparsity;
+    int per_row;
+    size_t nm_n, nm_m; /* N:M, as above */
+    struct comm *comm; /* as above */
 };
 
 /* What a device runs at; NaN: not known. */
@@ -80,7 +90,7 @@ struct device_clocks {
     unsigned throttled; /* enum throttle: why it runs slower than it could; 0: it does not */
 };
 enum throttle {
-    THROTTLE_POWER = 1,    /* the power limit */
+    THROTTLE_POWER = 1, /* the power limit */
     THROTTLE_HEAT = 2,
     THROTTLE_HARDWARE = 4, /* slowed down by the hardware itself: heat or power brake */
 };
@@ -100,9 +110,9 @@ struct device;
 struct backend {
     const char *name;
     const char *summary;
-    unsigned dtypes; /* bit 1 << enum dtype for each type of weights that it computes with */
+    unsigned dtypes;       /* bit 1 << enum dtype for each type of weights that it computes with */
     const char *linear_by; /* what linear() computes with */
-    int is_host;     /* 1: its memory is the host's, shared with everybody */
+    int is_host;           /* 1: its memory is the host's, shared with everybody */
 
     /* 0, or error() (no such device). n_threads 0: the backend's choice. */
     int (*open)(struct device **out, int n_threads);
@@ -114,8 +124,8 @@ struct backend {
     void *(*alloc)(struct device *dev, size_t nbytes);
     void (*free)(struct device *dev, void *p);
     size_t (*memory_free)(struct device *dev); /* bytes that alloc could still give, about */
-    /* The most bytes that alloc had given out at a time since the last call (of a GPU the scratch of
-     * operations too; of the host theirs not). */
+    /* The most bytes that alloc had given out at a time since the last call (of a GPU the scratch
+     * of operations too; of the host theirs not). */
     size_t (*memory_peak)(struct device *dev);
     /* How often alloc, here and in operations, has had to go to the system for memory: not at all
      * any more in a loop that has run before. NULL: not counted. */
@@ -181,11 +191,12 @@ struct backend {
     void (*attention)(struct device *dev, struct tensor out, struct tensor qkv, struct kv_layer kv,
                       struct attention_shape shape, struct tensor cos_sin,
                       const struct batch_layout *b, const struct act_rule *rule);
-    /* out (T x m) = rule(silu(gate) * up), gate_up: T x 2m, [gate | up]; silu(x) = x / (1 + e^-x) */
+    /* out (T x m) = rule(silu(gate) * up), gate_up: T x 2m, [gate | up]; silu(x) = x / (1 + e^-x)
+     */
     void (*silu_mul)(struct device *dev, struct tensor out, struct tensor gate_up,
                      const struct act_rule *rule);
-    /* out (T x m) = rule(silu(x Wg^T) * (x Wu^T)), w: 2m x n_in, [Wg | Wu] one above the other: what
-     * linear and silu_mul make of it, to the bit. gate_up: T x 2m, scratch. */
+    /* out (T x m) = rule(silu(x Wg^T) * (x Wu^T)), w: 2m x n_in, [Wg | Wu] one above the other:
+     * what linear and silu_mul make of it, to the bit. gate_up: T x 2m, scratch. */
     void (*linear_silu_mul)(struct device *dev, struct tensor out, struct tensor gate_up,
                             struct tensor x, struct tensor w, const struct act_rule *rule);
     /* out = rule(x); out may be x. */
@@ -245,6 +256,9 @@ struct backend {
      * row i of v (k x k) is the unit vector of values[i] (1 x k), descending. 0, or what LAPACK
      * calls it when the iteration fails; no message, v is then undefined. */
     int (*eigen)(struct device *dev, struct tensor v, struct tensor values, struct tensor h);
+    /* multiply and obs_prune take so many rows at a time: in parts of a multiple of these, a row
+     * gets the bits that it gets in the whole matrix. */
+    size_t row_tile;
     /* C = A op(B): A m x n, B n x p, or p x n if transposed. */
     void (*multiply)(struct device *dev, struct tensor c, struct tensor a, struct tensor b,
                      int b_transposed);
@@ -252,8 +266,8 @@ struct backend {
     void (*strict_upper)(struct device *dev, struct tensor x, float factor);
     /* b_p = sum_{j>p} q[p,j]^2 to out (1 x k) */
     void (*upper_row_squares)(struct device *dev, struct tensor out, struct tensor q);
-    /* Optimal-brain-surgeon walk over the columns of w (n x k), METHOD sections 3 and 4: per block of
-     * B columns the scores S[:,p] = w[:,p]^2 coef[p] from the block-start weights, one threshold
+    /* Optimal-brain-surgeon walk over the columns of w (n x k), METHOD sections 3 and 4: per block
+     * of B columns the scores S[:,p] = w[:,p]^2 coef[p] from the block-start weights, one threshold
      * t = sort(S)[floor(numel s)] over all rows, S <= t pruned (or N:M by current weights); then
      * column by column err = (w - q) / U_pp; w[:,p:] -= err (x) U[p,p:] - v (x) D[p,p:], and the
      * lazy update of the columns right of the block. d.data NULL: no D term. coef: 1 x k. */
@@ -269,8 +283,8 @@ struct backend {
      * data NULL: 1). per_row 0: score <= sort(all)[floor(numel s)]; per_row 1: the floor(k s)
      * smallest of every row, lowest column first among equals; nm_m > 0: the nm_n smallest of every
      * nm_m consecutive columns, lowest first. */
-    void (*mask_smallest)(struct device *dev, struct tensor w, struct tensor scale, double sparsity,
-                          int per_row, size_t nm_n, size_t nm_m);
+    void (*mask_smallest)(struct device *dev, struct tensor w, struct tensor scale,
+                          const struct mask_options *opt);
     /* Number of zeros; and 1 if every element is finite, else 0. */
     size_t (*count_zeros)(struct device *dev, struct tensor w);
     int (*all_finite)(struct device *dev, struct tensor w);

@@ -49,6 +49,7 @@ struct prune_job {
     const struct prune_options *options;
     const struct layer_stats *stats;
     struct tensor w[3]; /* float32, n_out x k each: pruned in place */
+    struct comm *comm;  /* w are this process's rows of the matrices; NULL: they are whole */
     const char *names[3];
     size_t n_w;
     size_t layer;

@@ -34,14 +34,26 @@ static void stats_open(struct sweep *w, int group)
 
 /* ---- pruning one group */
 
+/* Can each device of a shared model prune its own rows of the group, with the bits that they have
+ * in the whole? */
+static int splits_rows(const struct sweep *w, int group)
+{
+    const struct layer *l = &w->m->layers[w->layer];
+
+    for (int i = 0; i < N_LINEARS; i++)
+        if ((int)l->linears[i].group == group && l->linears[i].w.rows % w->m->dev->ops->row_tile)
+            return 0;
+    return w->m->comm != NULL;
+}
+
 static int prune_group(struct sweep *w, int group)
 {
     struct device *dev = w->m->dev;
     struct layer *l = &w->m->layers[w->layer];
     struct prune_job job = {
         .dev = dev, .options = w->options, .stats = &w->stats[group], .layer = w->layer};
-    struct tensor into[3], whole[3]; /* whole: of all devices together; pruned by each of them */
-    int rc;
+    struct tensor into[3], from[3]; /* from: this device's rows, or everybody's: each prunes all */
+    int split = splits_rows(w, group), rc;
 
     sweep_book(w, &w->times.forward);
     if (w->stats[group].gram.data)
@@ -52,27 +64,29 @@ static int prune_group(struct sweep *w, int group)
         if ((int)lin->group != group)
             continue;
         into[job.n_w] = lin->w;
-        whole[job.n_w] = parallel_whole(w->m, lin->w);
+        from[job.n_w] = split ? lin->w : parallel_whole(w->m, lin->w);
         job.names[job.n_w] = lin->name;
-        job.w[job.n_w] = whole[job.n_w];
+        job.w[job.n_w] = from[job.n_w];
         if (lin->w.dtype != DTYPE_F32) {
-            struct tensor from = whole[job.n_w];
+            struct tensor t = from[job.n_w];
 
-            job.w[job.n_w] = device_tensor(dev, DTYPE_F32, from.rows, from.cols);
-            dev->ops->convert(dev, job.w[job.n_w], from);
+            job.w[job.n_w] = device_tensor(dev, DTYPE_F32, t.rows, t.cols);
+            dev->ops->convert(dev, job.w[job.n_w], t);
         }
         job.n_w++;
     }
+    job.comm = split ? w->m->comm : NULL;
     rc = pruner_run(w->method, &job);
     for (size_t i = 0; i < job.n_w; i++) {
-        if (rc == 0 && !dev->ops->all_finite(dev, job.w[i]))
+        if (rc == 0 && !parallel_least(w->m, (size_t)dev->ops->all_finite(dev, job.w[i])))
             rc = error("layer %zu %s: pruning gave values that are not finite", w->layer,
                        job.names[i]);
         if (rc == 0 && job.w[i].data != into[i].data)
-            dev->ops->convert(dev, into[i], parallel_part(w->m, job.w[i]));
-        if (job.w[i].data != whole[i].data)
+            dev->ops->convert(dev, into[i], split ? job.w[i] : parallel_part(w->m, job.w[i]));
+        if (job.w[i].data != from[i].data)
             device_tensor_free(dev, &job.w[i]);
-        parallel_whole_free(w->m, &whole[i], into[i]);
+        if (!split)
+            parallel_whole_free(w->m, &from[i], into[i]);
     }
     sweep_book(w, &w->times.solve);
     return rc;

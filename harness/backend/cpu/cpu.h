@@ -12,8 +12,8 @@ extern const struct decode_ops cpu_decode; /* decode.c */
 struct cpu_device {
     struct device base;
     int n_threads;
-    char *text;            /* describe() */
-    size_t used, peak;     /* bytes that alloc gave out */
+    char *text;           /* describe() */
+    size_t used, peak;    /* bytes that alloc gave out */
     double timer_started; /* timing.c */
     struct stream_times copies;
 };
@@ -84,13 +84,14 @@ void cpu_add_diagonal(struct device *, struct tensor, const float *);
 void cpu_permute(struct device *, struct tensor, struct tensor, const int32_t *, const int32_t *);
 int cpu_inverse_factor(struct device *, struct tensor, struct tensor);
 int cpu_eigen(struct device *, struct tensor, struct tensor, struct tensor);
+#define CPU_ROW_TILE 128
 void cpu_multiply(struct device *, struct tensor, struct tensor, struct tensor, int);
 void cpu_strict_upper(struct device *, struct tensor, float);
 void cpu_upper_row_squares(struct device *, struct tensor, struct tensor);
 void cpu_obs_prune(struct device *, struct tensor, struct tensor, struct tensor, struct tensor,
                    const struct obs_options *);
 void cpu_refit(struct device *, struct tensor, struct tensor, struct tensor, size_t);
-void cpu_mask_smallest(struct device *, struct tensor, struct tensor, double, int, size_t, size_t);
+void cpu_mask_smallest(struct device *, struct tensor, struct tensor, const struct mask_options *);
 size_t cpu_count_zeros(struct device *, struct tensor);
 int cpu_all_finite(struct device *, struct tensor);
 void cpu_pack(struct device *, struct packed *, struct tensor, enum packed_kind);
@@ -140,8 +141,8 @@ struct cpu_scratch {
 };
 void cpu_scratch_release(struct cpu_scratch *s);
 
-/* out (n_rows x n, row stride ldo) = or += x W^T (x: n_rows x k, W: n x k) on the calling thread, in
- * two steps so that x is packed once for several W. A row's bits depend on its row of x alone, a
+/* out (n_rows x n, row stride ldo) = or += x W^T (x: n_rows x k, W: n x k) on the calling thread,
+ * in two steps so that x is packed once for several W. A row's bits depend on its row of x alone, a
  * column's on its row of W. */
 void cpu_pack_rows(struct cpu_scratch *s, const float *x, size_t n_rows, size_t k);
 void cpu_packed_times(struct cpu_scratch *s, size_t n_rows, size_t k, const float *w, size_t n,

@@ -44,7 +44,8 @@ static int cpu_open(struct device **out, int n_threads)
     dev->base.ops = &backend_cpu;
     dev->n_threads = n_threads > 0 ? n_threads : omp_get_num_procs();
     processor_name(&text);
-    /* Not the number of threads: no result depends on it, and the text is part of their identity. */
+    /* Not the number of threads: no result depends on it, and the text is part of their identity.
+     */
     buf_addf(&text, ", OpenBLAS %s", openblas_get_corename());
     dev->text = buf_detach(&text);
     *out = &dev->base;
@@ -134,6 +135,7 @@ const struct backend backend_cpu = {
     .permute = cpu_permute,
     .inverse_factor = cpu_inverse_factor,
     .eigen = cpu_eigen,
+    .row_tile = CPU_ROW_TILE,
     .multiply = cpu_multiply,
     .strict_upper = cpu_strict_upper,
     .upper_row_squares = cpu_upper_row_squares,

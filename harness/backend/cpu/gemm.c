@@ -23,7 +23,7 @@ void cpu_sgemm(int a_transposed, int b_transposed, size_t m, size_t n, size_t k,
 static void tiled(struct device *dev, struct tensor c, const float *a, size_t lda, int at,
                   const float *b, size_t ldb, int bt, size_t k, float beta, int upper)
 {
-    const size_t tile = 128;
+    const size_t tile = CPU_ROW_TILE;
     size_t mt = (c.rows + tile - 1) / tile, nt = (c.cols + tile - 1) / tile;
 
 #pragma omp parallel for schedule(dynamic) num_threads(cpu_threads(dev))

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "harness/base/error.h"
+#include "harness/backend/comm.h"
 #include "harness/backend/cpu/cpu.h"
 
 /* One block of columns [first, first + n) of all rows. */
@@ -67,11 +68,30 @@ static void walk_row(const struct walk *k, size_t row)
     free(prune);
 }
 
-/* sort(S)[floor(numel s)] over the block. */
+/* sort(S)[floor(numel s)] of n scores, and of those of all processes that share the matrix. s is
+ * freed. */
+static float threshold_of(float *s, size_t n, double sparsity, struct comm *c)
+{
+    size_t all = c ? n * (size_t)c->size : n;
+    float t;
+
+    if (c) {
+        float *mine = s;
+
+        s = xmalloc(all * sizeof(*s));
+        c->all_gather(c, s, mine, n * sizeof(*s));
+        free(mine);
+    }
+    t = cpu_kth_smallest(s, all, sparsity_index(all, sparsity));
+    free(s);
+    return t;
+}
+
+/* The threshold over the block. */
 static float block_threshold(const struct walk *k)
 {
     size_t numel = k->rows * k->n;
-    float *s, t;
+    float *s;
 
     if (k->opt->sparsity <= 0 || k->opt->nm_m)
         return -INFINITY;
@@ -82,15 +102,13 @@ static float block_threshold(const struct walk *k)
 
             s[r * k->n + p] = w * w * k->coef[k->first + p];
         }
-    t = cpu_kth_smallest(s, numel, sparsity_index(numel, k->opt->sparsity));
-    free(s);
-    return t;
+    return threshold_of(s, numel, k->opt->sparsity, k->opt->comm);
 }
 
 /* w[:, right of the block] -= err U - v D, in tiles of rows at fixed places. */
 static void lazy_update(struct device *dev, const struct walk *k)
 {
-    const size_t tile = 128;
+    const size_t tile = CPU_ROW_TILE;
     size_t right = k->first + k->n, m = k->cols - right;
     const float *u = k->u + k->first * k->cols + right;
     const float *d = k->d ? k->d + k->first * k->cols + right : NULL;
@@ -115,8 +133,8 @@ void cpu_obs_prune(struct device *dev, struct tensor w, struct tensor u, struct 
     float *err = xmalloc(2 * w.rows * block * sizeof(*err));
 
     for (size_t first = 0; first < w.cols; first += block) {
-        struct walk k = {w.data, u.data, d.data, coef.data, w.rows, w.cols, first, block, opt,
-                         0,      err,    err + w.rows * block};
+        struct walk k = {w.data, u.data, d.data, coef.data, w.rows, w.cols,
+                         first,  block,  opt,    0,         err,    err + w.rows * block};
 
         k.n = w.cols - first < block ? w.cols - first : block;
         k.threshold = block_threshold(&k);
@@ -154,28 +172,27 @@ static void mask_run(float *w, const float *scale, size_t n, size_t m, struct sc
         w[tmp[j].col] = 0;
 }
 
-static void mask_matrix(struct tensor w, const float *scale, double sparsity)
+static void mask_matrix(struct tensor w, const float *scale, double sparsity, struct comm *comm)
 {
     size_t n = tensor_numel(w);
     float *s = xmalloc(n * sizeof(*s)), *d = w.data, t;
 
     for (size_t i = 0; i < n; i++)
         s[i] = fabsf(d[i]) * (scale ? scale[i % w.cols] : 1);
-    t = cpu_kth_smallest(s, n, sparsity_index(n, sparsity));
+    t = threshold_of(s, n, sparsity, comm);
     for (size_t i = 0; i < n; i++)
-        d[i] = s[i] <= t ? 0 : d[i];
-    free(s);
+        d[i] = fabsf(d[i]) * (scale ? scale[i % w.cols] : 1) <= t ? 0 : d[i];
 }
 
-void cpu_mask_smallest(struct device *dev, struct tensor w, struct tensor scale, double sparsity,
-                       int per_row, size_t nm_n, size_t nm_m)
+void cpu_mask_smallest(struct device *dev, struct tensor w, struct tensor scale,
+                       const struct mask_options *opt)
 {
     const float *sc = scale.data;
-    size_t k = w.cols, run = nm_m ? nm_m : k;
+    size_t k = w.cols, run = opt->nm_m ? opt->nm_m : k;
 
-    if (!per_row && !nm_m) {
-        if (sparsity > 0)
-            mask_matrix(w, sc, sparsity);
+    if (!opt->per_row && !opt->nm_m) {
+        if (opt->sparsity > 0)
+            mask_matrix(w, sc, opt->sparsity, opt->comm);
         return;
     }
 #pragma omp parallel for num_threads(cpu_threads(dev))
@@ -186,7 +203,8 @@ void cpu_mask_smallest(struct device *dev, struct tensor w, struct tensor scale,
         for (size_t j = 0; j < k; j += run) {
             size_t m = k - j < run ? k - j : run;
 
-            mask_run(row + j, sc ? sc + j : NULL, nm_m ? nm_n : sparsity_index(k, sparsity), m, tmp);
+            mask_run(row + j, sc ? sc + j : NULL,
+                     opt->nm_m ? opt->nm_n : sparsity_index(k, opt->sparsity), m, tmp);
         }
         free(tmp);
     }

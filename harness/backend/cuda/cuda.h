@@ -79,7 +79,7 @@ void cuda_upper_row_squares(struct device *, struct tensor, struct tensor);
 void cuda_obs_prune(struct device *, struct tensor, struct tensor, struct tensor, struct tensor,
                     const struct obs_options *);
 void cuda_refit(struct device *, struct tensor, struct tensor, struct tensor, size_t);
-void cuda_mask_smallest(struct device *, struct tensor, struct tensor, double, int, size_t, size_t);
+void cuda_mask_smallest(struct device *, struct tensor, struct tensor, const struct mask_options *);
 size_t cuda_count_zeros(struct device *, struct tensor);
 int cuda_all_finite(struct device *, struct tensor);
 void cuda_timer_start(struct device *);

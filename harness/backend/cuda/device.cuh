@@ -11,6 +11,7 @@
 
 extern "C" {
 #include "harness/base/error.h"
+#include "harness/backend/comm.h"
 #include "harness/backend/cuda/cuda.h"
 }
 
@@ -31,8 +32,6 @@ struct cuda_device {
     struct gemm *gemm;
     struct solver *solver;
     struct timing *timing;
-    cudaStream_t ahead; /* prefetch.cu: made when first used */
-    cudaEvent_t forked, fetched;
     void *scratch; /* of decoding, record.cu */
     size_t n_scratch, n_tickets;
     unsigned *tickets;
@@ -66,8 +65,9 @@ static inline cudaStream_t stream_of(struct device *dev)
     } while (0)
 
 void copies_open(struct cuda_device *dev);
-void prefetch_close(struct cuda_device *dev);
 void copies_close(struct cuda_device *dev);
+/* Counts bytes that a library takes for us (negative: gives back) as given out. */
+void cuda_memory_count(struct device *dev, ptrdiff_t nbytes);
 struct pool *pool_open(void);
 void pool_close(struct pool *p);
 struct gemm *gemm_open(cudaStream_t stream);
@@ -103,11 +103,13 @@ static inline unsigned grid_for(struct device *dev, size_t n, size_t threads)
     return (unsigned)(want < most ? want : most);
 }
 
-/* ---- gemm.cu, for the other files: column-major f32 C (m x n) = alpha op(A) op(B) + beta C, on
- * the FMA units (no TF32) */
-void gemm_f32(struct device *dev, int a_t, int b_t, size_t m, size_t n, size_t k, float alpha,
-              const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
-              size_t ldc);
+/* ---- gemm.cu, for the other files */
+
+/* Row-major C (rows x n) = alpha A (rows x k) op(B) + beta C; B: k x n, transposed n x k; lda ...
+ * row strides. f32 on the FMA units (no TF32); a row's bits do not depend on the number of rows. */
+void gemm_rows(struct device *dev, int b_t, size_t rows, size_t n, size_t k, float alpha,
+               const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
+               size_t ldc);
 /* Column-major f64: B (m x n) = R^-1 B for upper triangular R (m x m). */
 void gemm_solve_upper(struct device *dev, size_t m, size_t n, const double *r, size_t ldr,
                       double *b, size_t ldb);

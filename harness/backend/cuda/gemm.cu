@@ -12,9 +12,9 @@
  * all proposals for f16 agree, and one row of 4096 times 12288 x 4096 takes 38 us, not 60. For many
  * rows tuning gains nothing: the card is then held by its power limit (700 W, 1400 MHz), at 650 to
  * 700 TFLOP/s in f16. With normal operands and the card hot (8192 rows, four rounds of 40 ms, by
- * turns) the first proposal made 669 TFLOP/s for 12288 x 4096 (all eight: 608 - 669), 600 for 4096 x
- * 4096 += f32 (532 - 612), 654 for 22016 x 4096 (637 - 677), 650 for 4096 x 11008 += f32 (575 - 650).
- * check_kernels tests the bits. Float32 runs on the FMA units (no TF32). */
+ * turns) the first proposal made 669 TFLOP/s for 12288 x 4096 (all eight: 608 - 669), 600 for 4096
+ * x 4096 += f32 (532 - 612), 654 for 22016 x 4096 (637 - 677), 650 for 4096 x 11008 += f32 (575 -
+ * 650). check_kernels tests the bits. Float32 runs on the FMA units (no TF32). */
 #include <cublasLt.h>
 #include <cublas_v2.h>
 #include <math.h>
@@ -35,9 +35,16 @@
 static const size_t tuned_rows[] = {16, 128, 1024};
 #define N_TUNED (sizeof(tuned_rows) / sizeof(*tuned_rows))
 
-struct plan {
+/* out = x W^T, or x W if the weights lie the other way. */
+struct problem {
     size_t n, k;
     enum dtype in, out;
+    cublasOperation_t w_op;       /* T: weights n x k, row-major; N: k x n */
+    uint32_t align_in, align_out; /* bytes that divide every row's start, at most 16 */
+};
+
+struct plan {
+    problem of;
     cublasLtMatmulDesc_t op;
     cublasLtMatmulAlgo_t first, tuned[N_TUNED];
     bool is_tuned[N_TUNED];
@@ -95,13 +102,12 @@ const char *gemm_version(void)
 
 /* ---- linear */
 
-/* Largest power of two up to 16 that divides every row's start. */
-static uint32_t row_alignment(size_t cols, enum dtype t)
+/* The largest power of two up to 16 that divides the start of every row, at p and nbytes apart. */
+static uint32_t alignment_of(const void *p, size_t nbytes)
 {
-    size_t nbytes = cols * dtype_size(t);
     uint32_t a = 16;
 
-    while (nbytes % a)
+    while (((uintptr_t)p | nbytes) % a)
         a /= 2;
     return a;
 }
@@ -124,13 +130,25 @@ struct layouts {
     cublasLtMatrixLayoutOpaque_t w, x, out;
 };
 
-static struct layouts layouts_of(const struct plan *p, size_t t)
+/* Row strides. */
+struct strides {
+    size_t w, x, out;
+};
+
+static struct strides dense_strides(const struct plan *p)
 {
+    return {p->of.w_op == CUBLAS_OP_T ? p->of.k : p->of.n, p->of.k, p->of.n};
+}
+
+static struct layouts layouts_of(const struct plan *p, size_t t, const struct strides &ld)
+{
+    bool t_w = p->of.w_op == CUBLAS_OP_T;
     struct layouts l;
 
-    CUBLAS(cublasLtMatrixLayoutInit(&l.w, cuda_type(p->in), p->k, p->n, (int64_t)p->k));
-    CUBLAS(cublasLtMatrixLayoutInit(&l.x, cuda_type(p->in), p->k, t, (int64_t)p->k));
-    CUBLAS(cublasLtMatrixLayoutInit(&l.out, cuda_type(p->out), p->n, t, (int64_t)p->n));
+    CUBLAS(cublasLtMatrixLayoutInit(&l.w, cuda_type(p->of.in), t_w ? p->of.k : p->of.n,
+                                    t_w ? p->of.n : p->of.k, (int64_t)ld.w));
+    CUBLAS(cublasLtMatrixLayoutInit(&l.x, cuda_type(p->of.in), p->of.k, t, (int64_t)ld.x));
+    CUBLAS(cublasLtMatrixLayoutInit(&l.out, cuda_type(p->of.out), p->of.n, t, (int64_t)ld.out));
     return l;
 }
 
@@ -139,8 +157,7 @@ static int proposals(struct gemm *g, const struct plan *p, size_t t, cublasLtMat
 {
     cublasLtMatmulHeuristicResult_t found[MAX_PROPOSALS];
     cublasLtMatmulPreferenceOpaque_t pref;
-    struct layouts l = layouts_of(p, t);
-    uint32_t align_in = row_alignment(p->k, p->in), align_out = row_alignment(p->n, p->out);
+    struct layouts l = layouts_of(p, t, dense_strides(p));
     size_t no_workspace = 0;
     int n = 0, kept = 0;
 
@@ -149,10 +166,10 @@ static int proposals(struct gemm *g, const struct plan *p, size_t t, cublasLtMat
     CUBLAS(cublasLtMatmulPreferenceSetAttribute(&pref, CUBLASLT_MATMUL_PREF_##what, &value,        \
                                                 sizeof(value)))
     PREFER(MAX_WORKSPACE_BYTES, no_workspace);
-    PREFER(MIN_ALIGNMENT_A_BYTES, align_in);
-    PREFER(MIN_ALIGNMENT_B_BYTES, align_in);
-    PREFER(MIN_ALIGNMENT_C_BYTES, align_out);
-    PREFER(MIN_ALIGNMENT_D_BYTES, align_out);
+    PREFER(MIN_ALIGNMENT_A_BYTES, p->of.align_in);
+    PREFER(MIN_ALIGNMENT_B_BYTES, p->of.align_in);
+    PREFER(MIN_ALIGNMENT_C_BYTES, p->of.align_out);
+    PREFER(MIN_ALIGNMENT_D_BYTES, p->of.align_out);
 #undef PREFER
     CUBLAS(cublasLtMatmulAlgoGetHeuristic(g->lt, p->op, &l.w, &l.x, &l.out, &l.out, &pref,
                                           MAX_PROPOSALS, found, &n));
@@ -162,43 +179,49 @@ static int proposals(struct gemm *g, const struct plan *p, size_t t, cublasLtMat
     return kept;
 }
 
-static struct plan *plan_of(struct gemm *g, size_t n, size_t k, enum dtype in, enum dtype out)
+static bool same(const problem &a, const problem &b)
+{
+    return a.n == b.n && a.k == b.k && a.in == b.in && a.out == b.out && a.w_op == b.w_op &&
+           a.align_in == b.align_in && a.align_out == b.align_out;
+}
+
+static struct plan *plan_of(struct gemm *g, const problem &of)
 {
     cublasLtMatmulAlgo_t algos[MAX_PROPOSALS];
-    cublasOperation_t trans = CUBLAS_OP_T;
+    cublasOperation_t w_op = of.w_op;
     struct plan *p;
 
-    for (size_t i = 0; i < g->n_plans; i++) {
-        p = &g->plans[i];
-        if (p->n == n && p->k == k && p->in == in && p->out == out)
-            return p;
-    }
+    for (size_t i = 0; i < g->n_plans; i++)
+        if (same(g->plans[i].of, of))
+            return &g->plans[i];
     g->plans = (struct plan *)xrealloc(g->plans, (g->n_plans + 1) * sizeof(*g->plans));
     p = &g->plans[g->n_plans++];
     memset(p, 0, sizeof(*p));
-    p->n = n;
-    p->k = k;
-    p->in = in;
-    p->out = out;
+    p->of = of;
     CUBLAS(cublasLtMatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    CUBLAS(
-        cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &trans, sizeof(trans)));
+    CUBLAS(cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &w_op, sizeof(w_op)));
     if (proposals(g, p, MANY_ROWS, algos) == 0)
-        die("cuBLAS: no kernel for a linear of %zu x %zu, %s to %s", n, k, dtype_name(in),
-            dtype_name(out));
+        die("cuBLAS: no kernel for a linear of %zu x %zu, %s to %s", p->of.n, p->of.k,
+            dtype_name(p->of.in), dtype_name(p->of.out));
     p->first = algos[0];
     return p;
+}
+
+/* The plan for weights n x k whose rows lie side by side. */
+static struct plan *linear_plan(struct gemm *g, size_t n, size_t k, enum dtype in, enum dtype out)
+{
+    return plan_of(g, {n, k, in, out, CUBLAS_OP_T, alignment_of(NULL, k * dtype_size(in)),
+                       alignment_of(NULL, n * dtype_size(out))});
 }
 
 /* CUBLAS_STATUS_SUCCESS, or that the kernel does not take the problem. */
 static cublasStatus_t run(struct device *dev, const struct plan *p,
                           const cublasLtMatmulAlgo_t *algo, void *out, const void *x, const void *w,
-                          size_t t, float beta)
+                          size_t t, float alpha, float beta, const struct strides &ld)
 {
-    struct layouts l = layouts_of(p, t);
-    float one = 1;
+    struct layouts l = layouts_of(p, t, ld);
 
-    return cublasLtMatmul(cuda_dev(dev)->gemm->lt, p->op, &one, w, &l.w, x, &l.x, &beta, out,
+    return cublasLtMatmul(cuda_dev(dev)->gemm->lt, p->op, &alpha, w, &l.w, x, &l.x, &beta, out,
                           &l.out, out, &l.out, algo, NULL, 0, stream_of(dev));
 }
 
@@ -258,7 +281,7 @@ bool same_words(struct device *dev, struct tensor a, struct tensor b)
 
 signed char *gemm_gated(struct device *dev, size_t n, size_t k, enum dtype t)
 {
-    return &plan_of(cuda_dev(dev)->gemm, n, k, t, t)->gated;
+    return &linear_plan(cuda_dev(dev)->gemm, n, k, t, t)->gated;
 }
 
 /* Operands of a trial of t rows; want: the first kernel's output. */
@@ -271,20 +294,20 @@ struct trial {
 
 static void trial_open(struct device *dev, const struct plan *p, size_t rows, struct trial *tr)
 {
-    size_t e = dtype_size(p->in);
+    size_t e = dtype_size(p->of.in);
 
-    tr->t = rows * p->n <= TRIAL_OUTPUT ? rows : TRIAL_OUTPUT / p->n + 1;
-    tr->nbytes = tr->t * p->n * dtype_size(p->out);
-    tr->x = cuda_alloc(dev, tr->t * p->k * e);
-    tr->w = cuda_alloc(dev, p->n * p->k * e);
+    tr->t = rows * p->of.n <= TRIAL_OUTPUT ? rows : TRIAL_OUTPUT / p->of.n + 1;
+    tr->nbytes = tr->t * p->of.n * dtype_size(p->of.out);
+    tr->x = cuda_alloc(dev, tr->t * p->of.k * e);
+    tr->w = cuda_alloc(dev, p->of.n * p->of.k * e);
     tr->want = cuda_alloc(dev, tr->nbytes);
     tr->got = cuda_alloc(dev, tr->nbytes);
     tr->differ = (unsigned *)cuda_alloc(dev, sizeof(*tr->differ));
-    fill_trial(dev, {tr->x, p->in, tr->t, p->k});
-    fill_trial(dev, {tr->w, p->in, p->n, p->k});
+    fill_trial(dev, {tr->x, p->of.in, tr->t, p->of.k});
+    fill_trial(dev, {tr->w, p->of.in, p->of.n, p->of.k});
     CU(cudaEventCreate(&tr->begin));
     CU(cudaEventCreate(&tr->end));
-    CUBLAS(run(dev, p, &p->first, tr->want, tr->x, tr->w, tr->t, 0));
+    CUBLAS(run(dev, p, &p->first, tr->want, tr->x, tr->w, tr->t, 1, 0, dense_strides(p)));
 }
 
 static void trial_close(struct device *dev, struct trial *tr)
@@ -307,7 +330,8 @@ static float trial_time(struct device *dev, const struct plan *p, const struct t
 
     cuda_zero(dev, tr->got, tr->nbytes);
     cuda_zero(dev, tr->differ, sizeof(*tr->differ));
-    if (run(dev, p, algo, tr->got, tr->x, tr->w, tr->t, 0) != CUBLAS_STATUS_SUCCESS)
+    if (run(dev, p, algo, tr->got, tr->x, tr->w, tr->t, 1, 0, dense_strides(p)) !=
+        CUBLAS_STATUS_SUCCESS)
         return INFINITY;
     compare<<<grid_for(dev, tr->nbytes / 2, 256), 256, 0, stream_of(dev)>>>(
         tr->differ, (const unsigned short *)tr->want, (const unsigned short *)tr->got,
@@ -315,7 +339,7 @@ static float trial_time(struct device *dev, const struct plan *p, const struct t
     LAUNCHED("compare");
     CU(cudaEventRecord(tr->begin, stream_of(dev)));
     for (int i = 0; i < 5; i++)
-        CUBLAS(run(dev, p, algo, tr->got, tr->x, tr->w, tr->t, 0));
+        CUBLAS(run(dev, p, algo, tr->got, tr->x, tr->w, tr->t, 1, 0, dense_strides(p)));
     CU(cudaEventRecord(tr->end, stream_of(dev)));
     cuda_download(dev, &differ, tr->differ, sizeof(differ));
     CU(cudaEventElapsedTime(&ms, tr->begin, tr->end));
@@ -331,7 +355,7 @@ static void tune(struct device *dev, struct plan *p, size_t bucket)
 
     p->tuned[bucket] = p->first;
     p->is_tuned[bucket] = true;
-    if (p->n * p->k < TUNE_FROM)
+    if (p->of.n * p->of.k < TUNE_FROM)
         return;
     n = proposals(cuda_dev(dev)->gemm, p, tuned_rows[bucket], algos);
     trial_open(dev, p, tuned_rows[bucket], &tr);
@@ -359,30 +383,35 @@ void cuda_linear(struct device *dev, struct tensor out, struct tensor x, struct 
         return;
     if (x.dtype != w.dtype)
         die("CUDA: linear of %s input and %s weight", dtype_name(x.dtype), dtype_name(w.dtype));
-    p = plan_of(cuda_dev(dev)->gemm, w.rows, w.cols, x.dtype, out.dtype);
+    p = linear_plan(cuda_dev(dev)->gemm, w.rows, w.cols, x.dtype, out.dtype);
     while (i < N_TUNED && x.rows > tuned_rows[i])
         i++;
     if (i < N_TUNED && !p->is_tuned[i])
         tune(dev, p, i);
     algo = i < N_TUNED ? &p->tuned[i] : &p->first;
-    CUBLAS(run(dev, p, algo, out.data, x.data, w.data, x.rows, accumulate ? 1 : 0));
+    CUBLAS(run(dev, p, algo, out.data, x.data, w.data, x.rows, 1, accumulate ? 1 : 0,
+               dense_strides(p)));
 }
 
 /* ---- statistics and pruning. gram and cross of f16 or bf16 run on the matrix units: a product of
- * two such numbers has at most 22 bits and is exact in float32, in which the sums are held; only the
- * additions round. Over the 2048 rows of a call that is at most 2048 * 2^-23 = 2.4e-4 of the sum of
- * magnitudes, about 5e-6 where errors go both ways. The inputs are rounded no further: they are what
- * the model itself multiplies; a residual (subtract) is rounded once more, to T, 2^-11 for f16.
- * Damping adds 1e-2 of the mean diagonal before the factor, which is taken in float64: a thousand
- * times the sums' rounding. Float32 inputs are multiplied on the FMA units. */
+ * two such numbers has at most 22 bits and is exact in float32, in which the sums are held; only
+ * the additions round. Over the 2048 rows of a call that is at most 2048 * 2^-23 = 2.4e-4 of the
+ * sum of magnitudes, about 5e-6 where errors go both ways. The inputs are rounded no further: they
+ * are what the model itself multiplies; a residual (subtract) is rounded once more, to T, 2^-11 for
+ * f16. Damping adds 1e-2 of the mean diagonal before the factor, which is taken in float64: a
+ * thousand times the sums' rounding. Float32 inputs are multiplied on the FMA units. */
 
-void gemm_f32(struct device *dev, int a_t, int b_t, size_t m, size_t n, size_t k, float alpha,
-              const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
-              size_t ldc)
+void gemm_rows(struct device *dev, int b_t, size_t rows, size_t n, size_t k, float alpha,
+               const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
+               size_t ldc)
 {
-    CUBLAS(cublasSgemm(cuda_dev(dev)->gemm->blas, a_t ? CUBLAS_OP_T : CUBLAS_OP_N,
-                       b_t ? CUBLAS_OP_T : CUBLAS_OP_N, (int)m, (int)n, (int)k, &alpha, a, (int)lda,
-                       b, (int)ldb, &beta, c, (int)ldc));
+    const size_t e = sizeof(float);
+    uint32_t of_a = alignment_of(a, lda * e), of_b = alignment_of(b, ldb * e);
+    struct plan *p =
+        plan_of(cuda_dev(dev)->gemm, {n, k, DTYPE_F32, DTYPE_F32, b_t ? CUBLAS_OP_T : CUBLAS_OP_N,
+                                      of_a < of_b ? of_a : of_b, alignment_of(c, ldc * e)});
+
+    CUBLAS(run(dev, p, &p->first, c, a, b, rows, alpha, beta, {ldb, lda, ldc}));
 }
 
 void gemm_solve_upper(struct device *dev, size_t m, size_t n, const double *r, size_t ldr,
@@ -398,9 +427,8 @@ void gemm_solve_upper(struct device *dev, size_t m, size_t n, const double *r, s
 void cuda_multiply(struct device *dev, struct tensor c, struct tensor a, struct tensor b,
                    int b_transposed)
 {
-    /* column-major: C^T (p x m) = op(B)^T (p x n) A^T (n x m) */
-    gemm_f32(dev, b_transposed, 0, c.cols, c.rows, a.cols, 1, (const float *)b.data, b.cols,
-             (const float *)a.data, a.cols, 0, (float *)c.data, c.cols);
+    gemm_rows(dev, b_transposed, c.rows, c.cols, a.cols, 1, (const float *)a.data, a.cols,
+              (const float *)b.data, b.cols, 0, (float *)c.data, c.cols);
 }
 
 /* Row-major C (m x n, row stride ldc) += A^T B; A: t x m, B: t x n of row strides lda, ldb. */

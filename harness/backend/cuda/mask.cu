@@ -96,28 +96,44 @@ static __global__ void mask_nm(float *w, const float *scale, size_t rows, size_t
             row[j] = 0;
 }
 
-void cuda_mask_smallest(struct device *dev, struct tensor w, struct tensor scale, double sparsity,
-                        int per_row, size_t nm_n, size_t nm_m)
+/* *t (device) = the threshold over the whole matrix, of which w may be this process's rows. */
+static void matrix_threshold(struct device *dev, float *t, struct tensor w, const float *scale,
+                             const struct mask_options *opt)
+{
+    struct tensor all = w;
+
+    if (opt->comm) {
+        all = device_tensor(dev, w.dtype, w.rows * (size_t)opt->comm->size, w.cols);
+        opt->comm->all_gather(opt->comm, all.data, w.data, tensor_nbytes(w));
+    }
+    struct scores s = {(const float *)all.data, scale, all.rows, all.cols, 0, all.cols, 0};
+
+    select_score(dev, t, &s, sparsity_index(tensor_numel(all), opt->sparsity));
+    if (opt->comm)
+        device_tensor_free(dev, &all);
+}
+
+void cuda_mask_smallest(struct device *dev, struct tensor w, struct tensor scale,
+                        const struct mask_options *opt)
 {
     float *d = (float *)w.data;
     const float *sc = (const float *)scale.data;
-    size_t k = w.cols, n = tensor_numel(w);
+    size_t k = w.cols, n = tensor_numel(w), nm_n = opt->nm_n, nm_m = opt->nm_m;
 
     if (n == 0)
         return;
     if (nm_m && nm_m <= MAX_NM) {
         mask_nm<<<n_blocks(w.rows * ((k + nm_m - 1) / nm_m), THREADS), THREADS, 0,
                   stream_of(dev)>>>(d, sc, w.rows, k, (unsigned)nm_m, (unsigned)nm_n);
-    } else if (per_row || nm_m) {
+    } else if (opt->per_row || nm_m) {
         size_t run = nm_m ? nm_m : k;
 
         mask_run<<<dim3((unsigned)w.rows, n_blocks(k, run)), THREADS, 0, stream_of(dev)>>>(
-            d, sc, k, run, nm_m ? nm_n : sparsity_index(k, sparsity));
-    } else if (sparsity > 0) {
+            d, sc, k, run, nm_m ? nm_n : sparsity_index(k, opt->sparsity));
+    } else if (opt->sparsity > 0) {
         float *threshold = (float *)cuda_alloc(dev, sizeof(*threshold));
-        struct scores s = {d, sc, w.rows, k, 0, k, 0};
 
-        select_score(dev, threshold, &s, sparsity_index(n, sparsity));
+        matrix_threshold(dev, threshold, w, sc, opt);
         mask_matrix<<<grid_for(dev, n, THREADS), THREADS, 0, stream_of(dev)>>>(d, sc, threshold, n,
                                                                                k);
         cuda_free(dev, threshold);

@@ -136,6 +136,26 @@ static void walk_launch(struct device *dev, const walk &k)
     LAUNCHED("obs_prune");
 }
 
+/* *t (device) = the threshold over the block; scratch: rows x n floats for each process that shares
+ * the matrix. */
+static void block_threshold(struct device *dev, float *t, const walk &k,
+                            const struct obs_options *opt, float *scratch)
+{
+    struct comm *c = opt->comm;
+    struct scores s = {k.w, k.coef, k.rows, k.ld, k.first, k.n, 1};
+
+    if (c) {
+        size_t part = (size_t)k.rows * k.n;
+        float *mine = scratch + (size_t)c->rank * part;
+
+        cuda_copy_columns(dev, {mine, DTYPE_F32, k.rows, k.n}, 0, {k.w, DTYPE_F32, k.rows, k.ld},
+                          k.first, k.n);
+        c->all_gather(c, scratch, mine, part * sizeof(*mine));
+        s = {scratch, k.coef + k.first, s.rows * (size_t)c->size, k.n, 0, k.n, 1};
+    }
+    select_score(dev, t, &s, sparsity_index(s.rows * s.run, opt->sparsity));
+}
+
 /* w[:, right of the block] -= err U - v D */
 static void lazy_update(struct device *dev, const walk &k)
 {
@@ -143,16 +163,16 @@ static void lazy_update(struct device *dev, const walk &k)
 
     if (m == 0)
         return;
-    gemm_f32(dev, 0, 0, m, k.rows, k.n, -1, k.u + from, k.ld, k.err, k.n, 1, k.w + right, k.ld);
+    gemm_rows(dev, 0, k.rows, m, k.n, -1, k.err, k.n, k.u + from, k.ld, 1, k.w + right, k.ld);
     if (k.d)
-        gemm_f32(dev, 0, 0, m, k.rows, k.n, 1, k.d + from, k.ld, k.v, k.n, 1, k.w + right, k.ld);
+        gemm_rows(dev, 0, k.rows, m, k.n, 1, k.v, k.n, k.d + from, k.ld, 1, k.w + right, k.ld);
 }
 
 void cuda_obs_prune(struct device *dev, struct tensor w, struct tensor u, struct tensor d,
                     struct tensor coef, const struct obs_options *opt)
 {
     size_t block = opt->block < w.cols ? opt->block : w.cols;
-    float *scratch, *threshold;
+    float *scratch, *threshold, *shared = NULL;
     bool by_threshold = opt->sparsity > 0 && !opt->nm_m;
 
     if (block > 256 || opt->nm_m > MAX_NM)
@@ -160,6 +180,8 @@ void cuda_obs_prune(struct device *dev, struct tensor w, struct tensor u, struct
             block, opt->nm_m, MAX_NM);
     scratch = (float *)cuda_alloc(dev, 2 * w.rows * block * sizeof(*scratch));
     threshold = (float *)cuda_alloc(dev, sizeof(*threshold));
+    if (opt->comm && by_threshold)
+        shared = (float *)cuda_alloc(dev, (size_t)opt->comm->size * w.rows * block * sizeof(float));
     for (size_t first = 0; first < w.cols; first += block) {
         walk k = {};
 
@@ -177,14 +199,13 @@ void cuda_obs_prune(struct device *dev, struct tensor w, struct tensor u, struct
         k.nm_n = (unsigned)opt->nm_n;
         k.nm_m = (unsigned)opt->nm_m;
         k.lazy_exact = opt->lazy_exact;
-        if (by_threshold) {
-            struct scores s = {k.w, k.coef, k.rows, k.ld, k.first, k.n, 1};
-
-            select_score(dev, threshold, &s, sparsity_index((size_t)k.rows * k.n, opt->sparsity));
-        }
+        if (by_threshold)
+            block_threshold(dev, threshold, k, opt, shared);
         walk_launch(dev, k);
         lazy_update(dev, k);
     }
     cuda_free(dev, scratch);
     cuda_free(dev, threshold);
+    if (shared)
+        cuda_free(dev, shared);
 }
