@@ -14,8 +14,9 @@ struct comm {
      * after the next begin() or wait() find it done. One at a time is on its way. */
     void (*begin)(struct comm *c, void *dst, const void *src, size_t nbytes);
     void (*wait)(struct comm *c);
-    /* Memory of the device between which gathers are fastest; NULL: any is. Everybody calls with
-     * the same nbytes in the same order, and gives it back likewise, before close(). */
+    /* Memory of the device for dst and src of begin(), which is fastest between such; NULL: any is
+     * as good. Everybody calls with the same nbytes in the same order, and gives it back likewise,
+     * before close(). */
     void *(*alloc)(struct comm *c, size_t nbytes);
     void (*free)(struct comm *c, void *p);
     void (*close)(struct comm *c);

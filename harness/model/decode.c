@@ -74,13 +74,13 @@ static void open_tensors(struct decoder *d)
     const struct llama_config *c = &m->config;
     size_t q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim, n = d->o.max_positions;
 
-    d->x = parallel_tensor(m, DTYPE_F32, 1, c->hidden);
+    d->x = device_tensor(dev, DTYPE_F32, 1, c->hidden);
     d->in = device_tensor(dev, m->dtype, 1, c->hidden);
-    d->attn = parallel_tensor(m, m->dtype, 1, q);
-    d->act = parallel_tensor(m, m->dtype, 1, c->intermediate);
+    d->attn = device_tensor(dev, m->dtype, 1, q);
+    d->act = device_tensor(dev, m->dtype, 1, c->intermediate);
     d->qkv = device_tensor(dev, DTYPE_F32, 1, (q + 2 * kv) / parallel_size(m));
     d->gate_up = device_tensor(dev, DTYPE_F32, 1, 2 * c->intermediate / parallel_size(m));
-    d->logits = parallel_tensor(m, DTYPE_F32, 1, c->n_vocab);
+    d->logits = device_tensor(dev, DTYPE_F32, 1, c->n_vocab);
     d->cursor = dev->ops->alloc(dev, sizeof(*d->cursor));
     d->ids = dev->ops->alloc(dev, (n + 1) * sizeof(*d->ids));
     d->logprob = dev->ops->alloc(dev, (n + 1) * sizeof(*d->logprob));
@@ -121,8 +121,8 @@ int decoder_open(struct decoder *d, const struct model *m, const struct decode_o
 void decoder_close(struct decoder *d)
 {
     struct device *dev = d->m ? d->m->dev : NULL;
-    struct tensor *const own[] = {&d->in, &d->qkv, &d->gate_up};
-    struct tensor *const gathered[] = {&d->x, &d->attn, &d->act, &d->logits};
+    struct tensor *const tensors[] = {&d->x,   &d->in,      &d->attn,  &d->act,
+                                      &d->qkv, &d->gate_up, &d->logits};
 
     if (!dev)
         return;
@@ -138,10 +138,8 @@ void decoder_close(struct decoder *d)
     free(d->layers);
     free(d->sequence.pages.v);
     session_close(&d->session);
-    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
-        device_tensor_free(dev, own[i]);
-    for (size_t i = 0; i < sizeof(gathered) / sizeof(gathered[0]); i++)
-        parallel_tensor_free(d->m, gathered[i]);
+    for (size_t i = 0; i < sizeof(tensors) / sizeof(tensors[0]); i++)
+        device_tensor_free(dev, tensors[i]);
     dev->ops->free(dev, d->cursor);
     dev->ops->free(dev, d->ids);
     dev->ops->free(dev, d->logprob);
