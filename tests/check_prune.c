@@ -166,6 +166,27 @@ static void test_elementwise(void)
     elementwise_case(300, 300);
 }
 
+/* In two parts every row of c = a op(b) gets the bits that it has in the whole. */
+static int same_in_parts(struct tensor c, struct tensor a, struct tensor b, int transposed)
+{
+    const size_t first = c.rows / 2 / dev->ops->row_tile * dev->ops->row_tile;
+    const size_t rest = c.rows - first, nbytes = tensor_nbytes(c);
+    char *whole = xmalloc(nbytes), *parts = xmalloc(nbytes);
+    int same;
+
+    dev->ops->download(dev, whole, c.data, nbytes);
+    dev->ops->zero(dev, c.data, nbytes);
+    if (first)
+        dev->ops->multiply(dev, tensor_rows(c, 0, first), tensor_rows(a, 0, first), b, transposed);
+    dev->ops->multiply(dev, tensor_rows(c, first, rest), tensor_rows(a, first, rest), b,
+                       transposed);
+    dev->ops->download(dev, parts, c.data, nbytes);
+    same = memcmp(whole, parts, nbytes) == 0;
+    free(whole);
+    free(parts);
+    return same;
+}
+
 static void multiply_case(size_t m, size_t n, size_t p, int transposed)
 {
     float *x = random_floats(&rng, m * n, 1), *y = random_floats(&rng, n * p, 1);
@@ -177,6 +198,8 @@ static void multiply_case(size_t m, size_t n, size_t p, int transposed)
     dev->ops->multiply(dev, c.d, a.d, b.d, transposed);
     EXPECT(difference(c) < 2e-6, "multiply %zu x %zu x %zu, %d: %g", m, n, p, transposed,
            difference(c)); /* float32, not TF32 */
+    EXPECT(same_in_parts(c.d, a.d, b.d, transposed), "multiply %zu x %zu x %zu, %d, in parts", m, n,
+           p, transposed);
     free(x);
     free(y);
     both_free(&a);
@@ -189,8 +212,11 @@ static void test_multiply(void)
     multiply_case(1, 1, 1, 0);
     multiply_case(130, 65, 129, 0);
     multiply_case(33, 100, 140, 1);
-    if (!quick)
+    multiply_case(600, 128, 300, 0);
+    if (!quick) {
         multiply_case(512, 768, 512, 1);
+        multiply_case(1500, 1024, 1024, 0);
+    }
 }
 
 /* Both factor in float64 and round once: 1e-6 relative. */
