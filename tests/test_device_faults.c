@@ -202,10 +202,14 @@ static int says_once(const char *said, const char *what)
 static void choose(long n, long *first, long *step)
 {
     const char *most = getenv("DUO_FAULTS_MOST");
+    long i, s;
 
-    *first = 0;
-    if (most && sscanf(most, "%ld/%ld", first, step) == 2)
+    if (most && sscanf(most, "%ld/%ld", &i, &s) == 2 && i >= 0 && s > 0) {
+        *first = i;
+        *step = s;
         return;
+    }
+    *first = 0;
     *step = most && strcmp(most, "all") == 0 ? 1 : n / (most ? atol(most) : 4) + 1;
 }
 
@@ -234,6 +238,7 @@ static void fails_everywhere(enum kind kind, const char *what)
         CHECK_STR(got, want);
         free(got);
     }
+    CHECK(n_runs > 0);
     printf("# %ld of %ld calls made to fail\n", n_runs, n);
     free(want);
 }

@@ -169,12 +169,8 @@ static void run_on(struct result *out, const struct work *what, int n)
     pthread_barrier_init(&meeting.barrier, NULL, (unsigned)n);
     for (int i = 0; i < n; i++) {
         comm[i].meeting = &meeting;
-        comm[i].base = (struct comm){.rank = i,
-                                     .size = n,
-                                     .all_gather = meet,
-                                     .begin = meet,
-                                     .wait = nothing,
-                                     .close = nothing};
+        comm[i].base =
+            (struct comm){.rank = i, .size = n, .all_gather = meet, .begin = meet, .wait = nothing};
         work[i] = *what;
         work[i].comm = &comm[i].base;
         work[i].out = &out[i];
@@ -203,7 +199,6 @@ static void compare(const struct work *what, int n)
     static struct result one, many[MOST_DEVICES];
     struct work alone = *what;
     const struct llama_config *k = &what->checkpoint->config;
-    size_t n_vocab = what->checkpoint->config.n_vocab;
 
     memset(&one, 0, sizeof(one));
     memset(many, 0, sizeof(many));
@@ -221,7 +216,7 @@ static void compare(const struct work *what, int n)
         CHECK(memcmp(r->logprob, one.logprob, sizeof(one.logprob)) == 0);
         CHECK(memcmp(r->top, one.top, sizeof(one.top)) == 0);
         CHECK(memcmp(r->ids, one.ids, sizeof(one.ids)) == 0);
-        CHECK(!one.logits || memcmp(r->logits, one.logits, n_vocab * sizeof(float)) == 0);
+        CHECK(!one.logits || memcmp(r->logits, one.logits, k->n_vocab * sizeof(float)) == 0);
         free(many[i].logits);
     }
     free(one.logits);

@@ -57,6 +57,9 @@ cp build/tables/open-demo-limit-2.jsonl before.jsonl
 ok limited_is_measured_once cmp -s build/tables/open-demo-limit-2.jsonl before.jsonl
 ok limited_is_whole test "$(grep -c MISSING out)" -eq 0 -a "$(wc -l <before.jsonl)" -eq 16
 
+"$run_table" small.json --quiet --limit 2 --records own.jsonl >out 2>err
+ok limit_of_its_own grep -q "table 'small.json' has a --limit of its own" err
+
 # Killed when the second row has been written.
 : >killed.jsonl
 setsid "$run_table" small.json --quiet --records killed.jsonl >out 2>err &

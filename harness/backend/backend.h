@@ -191,7 +191,7 @@ struct backend {
     void (*attention)(struct device *dev, struct tensor out, struct tensor qkv, struct kv_layer kv,
                       struct attention_shape shape, struct tensor cos_sin,
                       const struct batch_layout *b, const struct act_rule *rule);
-    /* out (T x m) = rule(silu(gate) * up), gate_up: T x 2m, [gate | up]; silu(x) = x / (1 + e^-x)
+    /* out (T x m) = rule(silu(gate) * up), gate_up: T x 2m, [gate | up], silu(x) = x / (1 + e^-x)
      */
     void (*silu_mul)(struct device *dev, struct tensor out, struct tensor gate_up,
                      const struct act_rule *rule);

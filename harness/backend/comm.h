@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 
+/* Lives as long as the process. */
 struct comm {
     int rank, size;
     /* dst = the nbytes of src of every rank, in the order of ranks. src may lie in dst, at its own
@@ -15,11 +16,10 @@ struct comm {
     void (*begin)(struct comm *c, void *dst, const void *src, size_t nbytes);
     void (*wait)(struct comm *c);
     /* Memory of the device for dst and src of begin(), which is fastest between such; NULL: any is
-     * as good. Everybody calls with the same nbytes in the same order, and gives it back likewise,
-     * before close(). */
+     * as good. Everybody calls with the same nbytes in the same order, and gives it back likewise.
+     */
     void *(*alloc)(struct comm *c, size_t nbytes);
     void (*free)(struct comm *c, void *p);
-    void (*close)(struct comm *c);
 };
 
 #endif

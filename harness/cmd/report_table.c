@@ -95,8 +95,11 @@ static int job_open(struct job *j, const char *name, double limit, const struct 
     *j = (struct job){.l = l};
     if (table_file_open(&j->t, name) != 0)
         return -1;
-    for (size_t c = 0; c < j->t.n_cells && !isnan(limit); c++)
+    for (size_t c = 0; c < j->t.n_cells && !isnan(limit); c++) {
+        if (!isnan(j->t.cells[c].want.limit))
+            return error("table '%s' has a --limit of its own", name);
         j->t.cells[c].want.limit = limit;
+    }
     for (size_t i = 0; i < l->n && !j->model; i++)
         for (size_t c = 0; c < j->t.n_cells && !j->model; c++)
             if (table_cell_has(&j->t.cells[c], &l->items[i].rec))

@@ -5,7 +5,8 @@
 #include "harness/measure/doc.h"
 #include "harness/measure/record_read.h"
 
-/* limit: of runs that were limited so (--limit of eval); NaN: as the table says. */
+/* limit: of runs that were limited so (--limit of eval), of a table that says nothing of it; NaN:
+ * as the table says. */
 
 /* The table of scripts/tables that is called `name`, of the records in l that are its own, beside
  * the published numbers where it has some (paper: their file, NULL for results/paper.jsonl): the

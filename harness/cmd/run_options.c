@@ -121,7 +121,8 @@ static int check_takes(const struct run_options *o, const unsigned char *given)
                          o->n_methods == 1 ? o->methods[0]->name : "");
     if (run_options_act_calibrates(o) && !o->calib)
         return error("%s needs --calib, such as --calib c4:128x2048 or self:64x512",
-                     o->act_rule != ACT_THRESHOLD ? "--act-allocation greedy" : "--act-rule threshold");
+                     o->act_rule != ACT_THRESHOLD ? "--act-allocation greedy"
+                                                  : "--act-rule threshold");
     if (any & TAKES_CALIB && !o->calib)
         return error("--method %s needs --calib, such as --calib c4:128x2048 or self:64x512",
                      o->methods[0]->name);
@@ -179,6 +180,8 @@ static int check_processes(const struct run_options *o)
     if (!o->tensor_parallel && o->command != RUN_EVAL)
         return error("%d processes can only hold one model together here: --tensor-parallel",
                      procs_size());
+    if (o->tensor_parallel && o->layer_dir)
+        return error("--layer-dir keeps whole layers: not with --tensor-parallel");
     for (size_t i = 0; i < o->n_methods && o->tensor_parallel; i++)
         if (run_options_deals_out(o, o->methods[i]))
             return error("--tensor-parallel: %s deals shares of activations out, which needs the "

@@ -1,7 +1,6 @@
 /* Options whose values are lists, or limited by more than a range or a list of words. */
 #include "harness/cmd/run_options_table.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 

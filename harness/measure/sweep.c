@@ -85,8 +85,7 @@ static int prune_group(struct sweep *w, int group)
             dev->ops->convert(dev, into[i], split ? job.w[i] : parallel_part(w->m, job.w[i]));
         if (job.w[i].data != from[i].data)
             device_tensor_free(dev, &job.w[i]);
-        if (!split)
-            parallel_whole_free(w->m, &from[i], into[i]);
+        parallel_whole_free(w->m, &from[i], into[i]);
     }
     sweep_book(w, &w->times.solve);
     return rc;

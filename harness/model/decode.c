@@ -187,7 +187,7 @@ static struct tensor own_columns(const struct decoder *d, struct tensor row)
     return row;
 }
 
-/* Everybody's columns of a row. */
+/* Everybody's columns of a row. Asking for the next weight meanwhile lost (results/h100-two.md). */
 static void gather(struct decoder *d, struct tensor row)
 {
     struct comm *c = d->m->comm;

@@ -21,11 +21,6 @@ static void done(struct comm *c)
     (void)c;
 }
 
-static void close_comm(struct comm *c)
-{
-    free(c);
-}
-
 int cpu_comm_open(struct device *dev, struct comm **out)
 {
     struct comm *c = xcalloc(1, sizeof(*c));
@@ -35,8 +30,7 @@ int cpu_comm_open(struct device *dev, struct comm **out)
                        .size = procs_size(),
                        .all_gather = all_gather,
                        .begin = all_gather,
-                       .wait = done,
-                       .close = close_comm};
+                       .wait = done};
     *out = c;
     return 0;
 }

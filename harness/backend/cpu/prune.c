@@ -68,22 +68,19 @@ static void walk_row(const struct walk *k, size_t row)
     free(prune);
 }
 
-/* sort(S)[floor(numel s)] of n scores, and of those of all processes that share the matrix. s is
- * freed. */
-static float threshold_of(float *s, size_t n, double sparsity, struct comm *c)
+/* sort(S)[floor(numel s)] of n scores, and of those of all processes that share the matrix. */
+static float threshold_of(const float *s, size_t n, double sparsity, struct comm *c)
 {
-    size_t all = c ? n * (size_t)c->size : n;
-    float t;
+    size_t n_all;
+    float *all, t;
 
-    if (c) {
-        float *mine = s;
-
-        s = xmalloc(all * sizeof(*s));
-        c->all_gather(c, s, mine, n * sizeof(*s));
-        free(mine);
-    }
-    t = cpu_kth_smallest(s, all, sparsity_index(all, sparsity));
-    free(s);
+    if (!c)
+        return cpu_kth_smallest(s, n, sparsity_index(n, sparsity));
+    n_all = n * (size_t)c->size;
+    all = xmalloc(n_all * sizeof(*all));
+    c->all_gather(c, all, s, n * sizeof(*s));
+    t = cpu_kth_smallest(all, n_all, sparsity_index(n_all, sparsity));
+    free(all);
     return t;
 }
 
@@ -91,7 +88,7 @@ static float threshold_of(float *s, size_t n, double sparsity, struct comm *c)
 static float block_threshold(const struct walk *k)
 {
     size_t numel = k->rows * k->n;
-    float *s;
+    float *s, t;
 
     if (k->opt->sparsity <= 0 || k->opt->nm_m)
         return -INFINITY;
@@ -102,7 +99,9 @@ static float block_threshold(const struct walk *k)
 
             s[r * k->n + p] = w * w * k->coef[k->first + p];
         }
-    return threshold_of(s, numel, k->opt->sparsity, k->opt->comm);
+    t = threshold_of(s, numel, k->opt->sparsity, k->opt->comm);
+    free(s);
+    return t;
 }
 
 /* w[:, right of the block] -= err U - v D, in tiles of rows at fixed places. */
@@ -181,7 +180,8 @@ static void mask_matrix(struct tensor w, const float *scale, double sparsity, st
         s[i] = fabsf(d[i]) * (scale ? scale[i % w.cols] : 1);
     t = threshold_of(s, n, sparsity, comm);
     for (size_t i = 0; i < n; i++)
-        d[i] = fabsf(d[i]) * (scale ? scale[i % w.cols] : 1) <= t ? 0 : d[i];
+        d[i] = s[i] <= t ? 0 : d[i];
+    free(s);
 }
 
 void cpu_mask_smallest(struct device *dev, struct tensor w, struct tensor scale,

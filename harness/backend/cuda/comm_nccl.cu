@@ -2,17 +2,17 @@
  *
  * Gathers run on the device's own stream, and can be recorded there: a few KB, for which the time
  * of a launch counts. Those on a stream beside it are large, and run while products hold all
- * multiprocessors, so they are the copy engines' (NCCL 2.28): on two H100s windows of a 70B model
- * take 32.6 us a token and 20 layers, against 35.1 when a kernel of nine blocks gathers, for whose
- * end a part of each product waits. Copy engines ask for memory that lies alike on all devices, a
- * symmetric window (NCCL 2.27): alloc().
+ * multiprocessors, so they are the copy engines' (NCCL 2.28): on two H100s a perplexity window of a
+ * 70B model takes 32.6 us a token and 20 layers, against 35.1 when a kernel of nine blocks gathers,
+ * for whose end a part of each product waits. Copy engines ask for memory that lies alike on all
+ * devices, a symmetric window (NCCL 2.27): alloc().
  *
- * Lost: such windows for the gathers on the own stream. A step of decoding took 2 % less (6 %
- * where weights and activations are half zero), but its texts differed from run to run
- * (NCCL 2.28.3, half of the activations zero: 3 of 8 runs, and 5 of 6 without overlapping launches;
- * none of 14 without windows, none of 6 where a copy stood before the gather). The kernels before
- * them release what follows before they have written (decode.cuh), for which NCCL's kernels there
- * seem not to wait. */
+ * Lost: such memory for the gathers on the own stream. A step of decoding took 2 % less (6 % where
+ * weights and activations are half zero), but its texts differed from run to run (NCCL 2.28.3, half
+ * of the activations zero): in 3 of 8 runs, and in 5 of 6 when our kernels were launched without
+ * the attribute that lets them begin early; in none of 14 without such memory, and in none of 6
+ * where a copy stood before the gather. Our kernels release what follows them before they have
+ * written (decode.cuh); NCCL's kernel for such memory seems to begin then, and not to wait. */
 #include <stdlib.h>
 
 #include <nccl.h>
@@ -23,6 +23,7 @@ extern "C" {
 }
 
 #define MOST_WINDOWS 16
+#define WINDOW_UNIT ((size_t)2 << 20) /* of memory that other devices see */
 
 enum { OWN, BESIDE, N_STREAMS };
 
@@ -85,10 +86,11 @@ static void *window_alloc(struct comm *c, size_t nbytes)
     while (w->p)
         if (++w == n->windows + MOST_WINDOWS)
             die("NCCL: more than %d windows", MOST_WINDOWS);
-    w->nbytes = nbytes;
+    w->nbytes = (nbytes + WINDOW_UNIT - 1) / WINDOW_UNIT * WINDOW_UNIT;
+    cuda_memory_room(&n->dev->base, w->nbytes);
     NC(ncclMemAlloc(&w->p, nbytes));
     NC(ncclCommWindowRegister(n->nccl[BESIDE], w->p, nbytes, &w->nccl, NCCL_WIN_COLL_SYMMETRIC));
-    cuda_memory_count(&n->dev->base, (ptrdiff_t)nbytes);
+    cuda_memory_count(&n->dev->base, (ptrdiff_t)w->nbytes);
     return w->p;
 }
 
@@ -114,20 +116,6 @@ static void window_free(struct comm *c, void *p)
 
 #endif
 
-static void close_comm(struct comm *c)
-{
-    struct nccl_comm *n = (struct nccl_comm *)c;
-
-    CU(cudaStreamSynchronize(n->dev->stream));
-    CU(cudaStreamSynchronize(n->beside));
-    for (int i = 0; i < N_STREAMS; i++)
-        NC(ncclCommDestroy(n->nccl[i]));
-    CU(cudaEventDestroy(n->computed));
-    CU(cudaEventDestroy(n->gathered));
-    CU(cudaStreamDestroy(n->beside));
-    free(n);
-}
-
 /* Joins the processes once more. */
 static ncclResult_t join_for(struct nccl_comm *n, int stream)
 {
@@ -148,16 +136,16 @@ static ncclResult_t join_for(struct nccl_comm *n, int stream)
 int cuda_comm_open(struct device *dev, struct comm **out)
 {
     struct nccl_comm *n = (struct nccl_comm *)xcalloc(1, sizeof(*n));
-    ncclResult_t rc = ncclSuccess;
 
-    n->base = {procs_rank(), procs_size(), all_gather,  begin,
-               wait,         window_alloc, window_free, close_comm};
+    n->base = {procs_rank(), procs_size(), all_gather, begin, wait, window_alloc, window_free};
     n->dev = cuda_dev(dev);
-    for (int i = 0; i < N_STREAMS && rc == ncclSuccess; i++)
-        rc = join_for(n, i);
-    if (rc != ncclSuccess) {
-        free(n);
-        return error("NCCL: rank %d of %d: %s", procs_rank(), procs_size(), ncclGetErrorString(rc));
+    for (int i = 0; i < N_STREAMS; i++) {
+        ncclResult_t rc = join_for(n, i);
+
+        if (procs_agree(rc == ncclSuccess ? 0
+                                          : error("NCCL: rank %d of %d: %s", procs_rank(),
+                                                  procs_size(), ncclGetErrorString(rc))) != 0)
+            return -1; /* the run ends */
     }
     CU(cudaStreamCreateWithFlags(&n->beside, cudaStreamNonBlocking));
     CU(cudaEventCreateWithFlags(&n->computed, cudaEventDisableTiming));

@@ -66,7 +66,9 @@ static inline cudaStream_t stream_of(struct device *dev)
 
 void copies_open(struct cuda_device *dev);
 void copies_close(struct cuda_device *dev);
-/* Counts bytes that a library takes for us (negative: gives back) as given out. */
+/* Before a library takes nbytes for us: unused blocks go back to the driver, if they must; dies
+ * like alloc. After: counts them (negative: given back) as given out. */
+void cuda_memory_room(struct device *dev, size_t nbytes);
 void cuda_memory_count(struct device *dev, ptrdiff_t nbytes);
 struct pool *pool_open(void);
 void pool_close(struct pool *p);

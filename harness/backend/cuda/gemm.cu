@@ -125,7 +125,7 @@ static bool sums_in_one_block(const cublasLtMatmulAlgo_t *algo)
     return split <= 1 && scheme == CUBLASLT_REDUCTION_SCHEME_NONE;
 }
 
-/* W: n x k row-major = k x n column-major; x: k x t; out: n x t. */
+/* Column-major. W: k x n (w_op T), or n x k; x: k x t; out: n x t. */
 struct layouts {
     cublasLtMatrixLayoutOpaque_t w, x, out;
 };

@@ -101,18 +101,10 @@ static void *from_driver(struct pool *p, size_t nbytes, size_t limit)
     return mem;
 }
 
-static void *fresh(struct pool *p, size_t nbytes, size_t limit)
+[[noreturn]] static void no_room(const struct pool *p, size_t nbytes, size_t limit)
 {
-    void *mem = from_driver(p, nbytes, limit);
     size_t unused = 0, total = 0;
 
-    p->n_fresh++;
-    if (!mem) {
-        release(p, false);
-        mem = from_driver(p, nbytes, limit);
-    }
-    if (mem)
-        return mem;
     if (limit)
         die("out of GPU memory: asked for %.3f GiB beside %.3f GiB in use here; the limit is %.3f "
             "GiB",
@@ -122,6 +114,20 @@ static void *fresh(struct pool *p, size_t nbytes, size_t limit)
         "%.1f GiB are free, and no more than that would fit",
         (double)nbytes / (1 << 30), (double)held_by(p) / (1 << 30), (double)unused / (1 << 30),
         (double)total / (1 << 30));
+}
+
+static void *fresh(struct pool *p, size_t nbytes, size_t limit)
+{
+    void *mem = from_driver(p, nbytes, limit);
+
+    p->n_fresh++;
+    if (!mem) {
+        release(p, false);
+        mem = from_driver(p, nbytes, limit);
+    }
+    if (!mem)
+        no_room(p, nbytes, limit);
+    return mem;
 }
 
 void *cuda_alloc(struct device *dev, size_t nbytes)
@@ -158,6 +164,19 @@ void cuda_free(struct device *dev, void *mem)
             p->blocks[i].used = false;
             p->used -= p->blocks[i].nbytes;
         }
+}
+
+void cuda_memory_room(struct device *dev, size_t nbytes)
+{
+    struct pool *p = cuda_dev(dev)->pool;
+    size_t limit = dev->memory_limit, unused = 0, total = 0;
+
+    CU(cudaMemGetInfo(&unused, &total));
+    if (unused < nbytes || (limit && held_by(p) + nbytes > limit))
+        release(p, false);
+    CU(cudaMemGetInfo(&unused, &total));
+    if (unused < nbytes || (limit && held_by(p) + nbytes > limit))
+        no_room(p, nbytes, limit && held_by(p) + nbytes > limit ? limit : 0);
 }
 
 void cuda_memory_count(struct device *dev, ptrdiff_t nbytes)
