@@ -344,7 +344,7 @@ int sweep_prune(struct model *m, const struct pruner *method, const struct prune
     w.times.copies = (struct stream_times){.seconds = after.seconds - before.seconds,
                                            .waited = after.waited - before.waited,
                                            .nbytes = after.nbytes - before.nbytes};
-    if (times)
+    if (times && rc == 0)
         *times = w.times;
     else
         sweep_times_release(&w.times);
