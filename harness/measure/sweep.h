@@ -20,8 +20,8 @@ void sweep_times_release(struct sweep_times *t);
 
 /* Prunes m with the method, calibrated on n_windows windows of `window` ids (ids may be NULL where
  * the method needs none). Run-time activation sparsity of m is left dense. times may be NULL, else
- * it is to be released after a 0. 0, or error() naming layer and linear; the weights are then partly
- * pruned. */
+ * it is to be released after a 0. 0, or error() naming layer and linear; the weights are then
+ * partly pruned. */
 int sweep_prune(struct model *m, const struct pruner *method, const struct prune_options *o,
                 const int32_t *ids, size_t n_windows, size_t window, struct sweep_times *times);
 
