@@ -19,6 +19,12 @@
 #include "tests/temporary.h"
 #include "tests/test.h"
 
+#ifdef __SANITIZE_THREAD__
+#define CHILDREN_HAVE_THREADS 0 /* the parent has OpenBLAS's */
+#else
+#define CHILDREN_HAVE_THREADS 1
+#endif
+
 static char folder[] = "/tmp/duo-test-faults-XXXXXX";
 
 /* ---- the device */
@@ -260,8 +266,12 @@ int main(void)
     n_calls = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (n_calls == MAP_FAILED || !mkdtemp(folder))
         return 1;
-    RUN(device_without_memory);
-    RUN(device_that_is_lost);
+    if (CHILDREN_HAVE_THREADS) {
+        RUN(device_without_memory);
+        RUN(device_that_is_lost);
+    } else {
+        printf("skip a failing device: under TSan a child of a process with threads has none\n");
+    }
     clear();
     rc = rmdir(folder);
     return rc;
