@@ -81,31 +81,6 @@ void parallel_whole_free(const struct model *m, struct tensor *whole, struct ten
         device_tensor_free(m->dev, whole);
 }
 
-void *parallel_alloc(const struct model *m, size_t nbytes)
-{
-    return m->comm && m->comm->alloc ? m->comm->alloc(m->comm, nbytes)
-                                     : m->dev->ops->alloc(m->dev, nbytes);
-}
-
-void parallel_free(const struct model *m, void *p)
-{
-    if (m->comm && m->comm->free)
-        m->comm->free(m->comm, p);
-    else
-        m->dev->ops->free(m->dev, p);
-}
-
-struct tensor parallel_tensor(const struct model *m, enum dtype t, size_t rows, size_t cols)
-{
-    return (struct tensor){parallel_alloc(m, rows * cols * dtype_size(t)), t, rows, cols};
-}
-
-void parallel_tensor_free(const struct model *m, struct tensor *t)
-{
-    parallel_free(m, t->data);
-    *t = (struct tensor){0};
-}
-
 struct tensor parallel_part(const struct model *m, struct tensor whole)
 {
     size_t n = whole.rows / parallel_size(m);

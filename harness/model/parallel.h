@@ -32,13 +32,6 @@ size_t parallel_sum(const struct model *m, size_t v);
 struct tensor parallel_whole(const struct model *m, struct tensor w);
 void parallel_whole_free(const struct model *m, struct tensor *whole, struct tensor w);
 
-/* Memory of the device for what is gathered beside operations; every device asks in the same
- * order. */
-void *parallel_alloc(const struct model *m, size_t nbytes);
-void parallel_free(const struct model *m, void *p);
-struct tensor parallel_tensor(const struct model *m, enum dtype t, size_t rows, size_t cols);
-void parallel_tensor_free(const struct model *m, struct tensor *t);
-
 /* This device's rows of a whole linear. */
 struct tensor parallel_part(const struct model *m, struct tensor whole);
 

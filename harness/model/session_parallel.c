@@ -23,22 +23,37 @@ size_t parallel_row_nbytes(const struct model *m)
     return m->comm ? gathered_width(m) + m->config.hidden / parallel_size(m) * sizeof(float) : 0;
 }
 
+/* Memory for what is gathered beside operations. */
+static void *gather_alloc(const struct model *m, size_t nbytes)
+{
+    return m->comm->alloc ? m->comm->alloc(m->comm, nbytes) : m->dev->ops->alloc(m->dev, nbytes);
+}
+
+static void gather_free(const struct model *m, void *p)
+{
+    if (m->comm->free)
+        m->comm->free(m->comm, p);
+    else
+        m->dev->ops->free(m->dev, p);
+}
+
 void parallel_open(struct session *s)
 {
     const struct model *m = s->m;
 
     if (!m->comm)
         return;
-    s->gathered = parallel_alloc(m, s->max_rows * gathered_width(m));
-    s->x_part = parallel_tensor(m, DTYPE_F32, s->max_rows, m->config.hidden / parallel_size(m));
+    s->gathered = gather_alloc(m, s->max_rows * gathered_width(m));
+    s->x_part = (struct tensor){NULL, DTYPE_F32, s->max_rows, m->config.hidden / parallel_size(m)};
+    s->x_part.data = gather_alloc(m, tensor_nbytes(s->x_part));
 }
 
 void parallel_close(struct session *s)
 {
     if (!s->m->comm)
         return;
-    parallel_free(s->m, s->gathered);
-    parallel_tensor_free(s->m, &s->x_part);
+    gather_free(s->m, s->gathered);
+    gather_free(s->m, s->x_part.data);
     batch_release(&s->half[0], s->m->dev);
     batch_release(&s->half[1], s->m->dev);
 }

@@ -44,8 +44,7 @@ static int cpu_open(struct device **out, int n_threads)
     dev->base.ops = &backend_cpu;
     dev->n_threads = n_threads > 0 ? n_threads : omp_get_num_procs();
     processor_name(&text);
-    /* Not the number of threads: no result depends on it, and the text is part of what a record is.
-     */
+    /* Not the number of threads: no result depends on it, and the text is part of records. */
     buf_addf(&text, ", OpenBLAS %s", openblas_get_corename());
     dev->text = buf_detach(&text);
     *out = &dev->base;

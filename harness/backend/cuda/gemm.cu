@@ -41,6 +41,7 @@ struct problem {
     enum dtype in, out;
     cublasOperation_t w_op;       /* T: weights n x k, row-major; N: k x n */
     uint32_t align_in, align_out; /* bytes that divide every row's start, at most 16 */
+    bool operator==(const problem &) const = default;
 };
 
 struct plan {
@@ -179,27 +180,21 @@ static int proposals(struct gemm *g, const struct plan *p, size_t t, cublasLtMat
     return kept;
 }
 
-static bool same(const problem &a, const problem &b)
-{
-    return a.n == b.n && a.k == b.k && a.in == b.in && a.out == b.out && a.w_op == b.w_op &&
-           a.align_in == b.align_in && a.align_out == b.align_out;
-}
-
 static struct plan *plan_of(struct gemm *g, const problem &of)
 {
     cublasLtMatmulAlgo_t algos[MAX_PROPOSALS];
-    cublasOperation_t w_op = of.w_op;
     struct plan *p;
 
     for (size_t i = 0; i < g->n_plans; i++)
-        if (same(g->plans[i].of, of))
+        if (g->plans[i].of == of)
             return &g->plans[i];
     g->plans = (struct plan *)xrealloc(g->plans, (g->n_plans + 1) * sizeof(*g->plans));
     p = &g->plans[g->n_plans++];
     memset(p, 0, sizeof(*p));
     p->of = of;
     CUBLAS(cublasLtMatmulDescCreate(&p->op, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    CUBLAS(cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &w_op, sizeof(w_op)));
+    CUBLAS(cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_TRANSA, &of.w_op,
+                                          sizeof(of.w_op)));
     if (proposals(g, p, MANY_ROWS, algos) == 0)
         die("cuBLAS: no kernel for a linear of %zu x %zu, %s to %s", p->of.n, p->of.k,
             dtype_name(p->of.in), dtype_name(p->of.out));
@@ -215,14 +210,23 @@ static struct plan *linear_plan(struct gemm *g, size_t n, size_t k, enum dtype i
 }
 
 /* CUBLAS_STATUS_SUCCESS, or that the kernel does not take the problem. */
-static cublasStatus_t run(struct device *dev, const struct plan *p,
-                          const cublasLtMatmulAlgo_t *algo, void *out, const void *x, const void *w,
-                          size_t t, float alpha, float beta, const struct strides &ld)
+static cublasStatus_t run_strided(struct device *dev, const struct plan *p,
+                                  const cublasLtMatmulAlgo_t *algo, void *out, const void *x,
+                                  const void *w, size_t t, float alpha, float beta,
+                                  const struct strides &ld)
 {
     struct layouts l = layouts_of(p, t, ld);
 
     return cublasLtMatmul(cuda_dev(dev)->gemm->lt, p->op, &alpha, w, &l.w, x, &l.x, &beta, out,
                           &l.out, out, &l.out, algo, NULL, 0, stream_of(dev));
+}
+
+/* The same of rows side by side, with alpha 1. */
+static cublasStatus_t run(struct device *dev, const struct plan *p,
+                          const cublasLtMatmulAlgo_t *algo, void *out, const void *x, const void *w,
+                          size_t t, float beta)
+{
+    return run_strided(dev, p, algo, out, x, w, t, 1, beta, dense_strides(p));
 }
 
 /* ---- tuning */
@@ -307,7 +311,7 @@ static void trial_open(struct device *dev, const struct plan *p, size_t rows, st
     fill_trial(dev, {tr->w, p->of.in, p->of.n, p->of.k});
     CU(cudaEventCreate(&tr->begin));
     CU(cudaEventCreate(&tr->end));
-    CUBLAS(run(dev, p, &p->first, tr->want, tr->x, tr->w, tr->t, 1, 0, dense_strides(p)));
+    CUBLAS(run(dev, p, &p->first, tr->want, tr->x, tr->w, tr->t, 0));
 }
 
 static void trial_close(struct device *dev, struct trial *tr)
@@ -330,8 +334,7 @@ static float trial_time(struct device *dev, const struct plan *p, const struct t
 
     cuda_zero(dev, tr->got, tr->nbytes);
     cuda_zero(dev, tr->differ, sizeof(*tr->differ));
-    if (run(dev, p, algo, tr->got, tr->x, tr->w, tr->t, 1, 0, dense_strides(p)) !=
-        CUBLAS_STATUS_SUCCESS)
+    if (run(dev, p, algo, tr->got, tr->x, tr->w, tr->t, 0) != CUBLAS_STATUS_SUCCESS)
         return INFINITY;
     compare<<<grid_for(dev, tr->nbytes / 2, 256), 256, 0, stream_of(dev)>>>(
         tr->differ, (const unsigned short *)tr->want, (const unsigned short *)tr->got,
@@ -339,7 +342,7 @@ static float trial_time(struct device *dev, const struct plan *p, const struct t
     LAUNCHED("compare");
     CU(cudaEventRecord(tr->begin, stream_of(dev)));
     for (int i = 0; i < 5; i++)
-        CUBLAS(run(dev, p, algo, tr->got, tr->x, tr->w, tr->t, 1, 0, dense_strides(p)));
+        CUBLAS(run(dev, p, algo, tr->got, tr->x, tr->w, tr->t, 0));
     CU(cudaEventRecord(tr->end, stream_of(dev)));
     cuda_download(dev, &differ, tr->differ, sizeof(differ));
     CU(cudaEventElapsedTime(&ms, tr->begin, tr->end));
@@ -389,8 +392,7 @@ void cuda_linear(struct device *dev, struct tensor out, struct tensor x, struct 
     if (i < N_TUNED && !p->is_tuned[i])
         tune(dev, p, i);
     algo = i < N_TUNED ? &p->tuned[i] : &p->first;
-    CUBLAS(run(dev, p, algo, out.data, x.data, w.data, x.rows, 1, accumulate ? 1 : 0,
-               dense_strides(p)));
+    CUBLAS(run(dev, p, algo, out.data, x.data, w.data, x.rows, accumulate ? 1 : 0));
 }
 
 /* ---- statistics and pruning. gram and cross of f16 or bf16 run on the matrix units: a product of
@@ -411,7 +413,7 @@ void gemm_rows(struct device *dev, int b_t, size_t rows, size_t n, size_t k, flo
         plan_of(cuda_dev(dev)->gemm, {n, k, DTYPE_F32, DTYPE_F32, b_t ? CUBLAS_OP_T : CUBLAS_OP_N,
                                       of_a < of_b ? of_a : of_b, alignment_of(c, ldc * e)});
 
-    CUBLAS(run(dev, p, &p->first, c, a, b, rows, alpha, beta, {ldb, lda, ldc}));
+    CUBLAS(run_strided(dev, p, &p->first, c, a, b, rows, alpha, beta, {ldb, lda, ldc}));
 }
 
 void gemm_solve_upper(struct device *dev, size_t m, size_t n, const double *r, size_t ldr,

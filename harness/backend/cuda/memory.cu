@@ -87,12 +87,17 @@ static size_t held_by(const struct pool *p)
     return held;
 }
 
+static bool over_limit(const struct pool *p, size_t nbytes, size_t limit)
+{
+    return limit && held_by(p) + nbytes > limit;
+}
+
 /* From the driver, within the limit; NULL: no. */
 static void *from_driver(struct pool *p, size_t nbytes, size_t limit)
 {
     void *mem = NULL;
 
-    if (limit && held_by(p) + nbytes > limit)
+    if (over_limit(p, nbytes, limit))
         return NULL;
     if (cudaMalloc(&mem, nbytes) != cudaSuccess) {
         cudaGetLastError();
@@ -172,11 +177,14 @@ void cuda_memory_room(struct device *dev, size_t nbytes)
     size_t limit = dev->memory_limit, unused = 0, total = 0;
 
     CU(cudaMemGetInfo(&unused, &total));
-    if (unused < nbytes || (limit && held_by(p) + nbytes > limit))
-        release(p, false);
+    if (unused >= nbytes && !over_limit(p, nbytes, limit))
+        return;
+    release(p, false);
     CU(cudaMemGetInfo(&unused, &total));
-    if (unused < nbytes || (limit && held_by(p) + nbytes > limit))
-        no_room(p, nbytes, limit && held_by(p) + nbytes > limit ? limit : 0);
+    if (over_limit(p, nbytes, limit))
+        no_room(p, nbytes, limit);
+    if (unused < nbytes)
+        no_room(p, nbytes, 0);
 }
 
 void cuda_memory_count(struct device *dev, ptrdiff_t nbytes)
