@@ -127,6 +127,8 @@ struct backend {
     /* The most bytes that alloc had given out at a time since the last call (of a GPU the scratch
      * of operations too; of the host theirs not). */
     size_t (*memory_peak)(struct device *dev);
+    /* Rows of a forward pass that keep the device busy; more are no faster. */
+    size_t (*busy_rows)(const struct device *dev);
     /* How often alloc, here and in operations, has had to go to the system for memory: not at all
      * any more in a loop that has run before. NULL: not counted. */
     size_t (*n_allocations)(struct device *dev);

@@ -226,10 +226,8 @@ static int check_outputs(const struct run_options *o)
     return o->log_samples ? dir_make(o->log_samples) : 0;
 }
 
-/* Tokens per forward pass when the options leave it open: on the host what fits the caches; on a
- * device as many as fill it, within AUTO_BYTES and half of what is free, but a window at least. */
-#define AUTO_ROWS_HOST 2048
-#define AUTO_ROWS_DEVICE 16384
+/* Tokens per forward pass when the options leave it open: as many as fill the device, within
+ * AUTO_BYTES and half of what is free, but a window at least. */
 #define AUTO_BYTES ((size_t)2 << 30)
 #define AUTO_BYTES_STREAMED ((size_t)8 << 30) /* each batch brings all layers anew */
 #define AUTO_ROWS_STREAMED 32768
@@ -242,15 +240,17 @@ static size_t n_pages_for(size_t rows)
 
 static size_t auto_rows(const struct run *r)
 {
-    size_t rows = r->model.store ? AUTO_ROWS_STREAMED : AUTO_ROWS_DEVICE, least = r->o.window;
+    const struct backend *ops = r->dev->ops;
+    size_t rows = ops->busy_rows(r->dev), least = r->o.window;
     size_t most = r->model.store  ? AUTO_BYTES_STREAMED
                   : r->model.comm ? AUTO_BYTES_SHARED
                                   : AUTO_BYTES;
     size_t half;
 
-    if (r->dev->ops->is_host)
-        return least > AUTO_ROWS_HOST ? least : AUTO_ROWS_HOST;
-    half = r->dev->ops->memory_free(r->dev) / 2;
+    if (r->model.store && !ops->is_host)
+        rows = AUTO_ROWS_STREAMED;
+    rows = rows > least ? rows : least;
+    half = ops->memory_free(r->dev) / 2;
     most = most < half ? most : half;
     while (rows > least && session_nbytes(&r->model, rows, n_pages_for(rows), 0) > most)
         rows = rows / 2 > least ? rows / 2 : least;

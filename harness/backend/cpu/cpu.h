@@ -16,6 +16,7 @@ struct cpu_device {
     size_t used, peak;    /* bytes that alloc gave out */
     double timer_started; /* timing.c */
     struct stream_times copies;
+    struct cpu_scratch *scratch; /* linear.c: CPU_SCRATCHES for each thread */
 };
 
 static inline int cpu_threads(const struct device *dev)
@@ -134,12 +135,18 @@ void cpu_sgemm(int a_transposed, int b_transposed, size_t m, size_t n, size_t k,
                const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
                size_t ldc);
 
-/* Packed copies of a task's operands; zeroed to begin with, one per thread. */
+/* A thread's packed copies of a task's operands and its slice of logits. They are kept until the
+ * device closes: fresh memory for every call means page faults in all threads at once. */
 struct cpu_scratch {
-    float *x, *w;
-    size_t n_x, n_w;
+    float *x, *w, *logits;
+    size_t n_x, n_w, n_logits;
 };
-void cpu_scratch_release(struct cpu_scratch *s);
+#define CPU_SCRATCHES 2 /* as many products as one operation has in hand at a time */
+/* The which-th of the calling thread of a team. */
+struct cpu_scratch *cpu_scratch(struct device *dev, int which);
+float *cpu_scratch_logits(struct cpu_scratch *s, size_t n);
+void cpu_scratch_open(struct cpu_device *dev);
+void cpu_scratch_close(struct cpu_device *dev);
 
 /* out (n_rows x n, row stride ldo) = or += x W^T (x: n_rows x k, W: n x k) on the calling thread,
  * in two steps so that x is packed once for several W. A row's bits depend on its row of x alone, a

@@ -43,6 +43,7 @@ static int cpu_open(struct device **out, int n_threads)
     openblas_set_num_threads(1);
     dev->base.ops = &backend_cpu;
     dev->n_threads = n_threads > 0 ? n_threads : omp_get_num_procs();
+    cpu_scratch_open(dev);
     processor_name(&text);
     /* Not the number of threads: no result depends on it, and the text is part of records. */
     buf_addf(&text, ", OpenBLAS %s", openblas_get_corename());
@@ -53,6 +54,7 @@ static int cpu_open(struct device **out, int n_threads)
 
 static void cpu_close(struct device *dev)
 {
+    cpu_scratch_close((struct cpu_device *)dev);
     free(((struct cpu_device *)dev)->text);
     free(dev);
 }
@@ -60,6 +62,15 @@ static void cpu_close(struct device *dev)
 static const char *cpu_describe(const struct device *dev)
 {
     return ((const struct cpu_device *)dev)->text;
+}
+
+/* Each thread takes rows in pieces, and for each piece packs the weights anew: 1024 for a thread are
+ * two pieces that repay it. Two threads have it from the caches. */
+static size_t cpu_busy_rows(const struct device *dev)
+{
+    size_t n = (size_t)cpu_threads(dev);
+
+    return 1024 * (n < 2 ? 2 : n > 64 ? 64 : n);
 }
 
 static void cpu_convert(struct device *dev, struct tensor dst, struct tensor src)
@@ -93,6 +104,7 @@ const struct backend backend_cpu = {
     .free = cpu_free,
     .memory_free = cpu_memory_free,
     .memory_peak = cpu_memory_peak,
+    .busy_rows = cpu_busy_rows,
     .upload = cpu_copy,
     .download = cpu_copy,
     .copy = cpu_copy,

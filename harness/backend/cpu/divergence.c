@@ -49,37 +49,32 @@ static void row_slice(struct row_state *st, const float *a, const float *b, size
     }
 }
 
-/* Per thread: logits of both models for a tile of rows. */
-struct scratch {
-    float *a, *b;
-    struct cpu_scratch scratch_a, scratch_b;
-};
-
+/* sa, sb: the calling thread's, for either model. */
 static void tile_divergence(double *kl, int32_t *same_top, struct tensor xa, struct tensor head_a,
-                            struct tensor xb, struct tensor head_b, struct scratch *s)
+                            struct tensor xb, struct tensor head_b, struct cpu_scratch *sa,
+                            struct cpu_scratch *sb)
 {
     struct row_state *st = xcalloc(xa.rows, sizeof(*st));
+    float *a = cpu_scratch_logits(sa, xa.rows * SLICE), *b = cpu_scratch_logits(sb, xa.rows * SLICE);
     size_t ha = head_a.cols, hb = head_b.cols;
 
     for (size_t r = 0; r < xa.rows; r++)
         st[r].a.max = st[r].b.max = -INFINITY;
-    cpu_pack_rows(&s->scratch_a, xa.data, xa.rows, ha);
-    cpu_pack_rows(&s->scratch_b, xb.data, xb.rows, hb);
+    cpu_pack_rows(sa, xa.data, xa.rows, ha);
+    cpu_pack_rows(sb, xb.data, xb.rows, hb);
     for (size_t c = 0; c < head_a.rows; c += SLICE) {
         size_t n = head_a.rows - c < SLICE ? head_a.rows - c : SLICE;
 
-        cpu_packed_times(&s->scratch_a, xa.rows, ha, (const float *)head_a.data + c * ha, n, s->a,
-                         n, 0);
-        cpu_packed_times(&s->scratch_b, xb.rows, hb, (const float *)head_b.data + c * hb, n, s->b,
-                         n, 0);
+        cpu_packed_times(sa, xa.rows, ha, (const float *)head_a.data + c * ha, n, a, n, 0);
+        cpu_packed_times(sb, xb.rows, hb, (const float *)head_b.data + c * hb, n, b, n, 0);
         for (size_t r = 0; r < xa.rows; r++)
-            row_slice(&st[r], s->a + r * n, s->b + r * n, c, n);
+            row_slice(&st[r], a + r * n, b + r * n, c, n);
     }
     for (size_t r = 0; r < xa.rows; r++) {
-        const struct side *a = &st[r].a, *b = &st[r].b;
+        const struct side *p = &st[r].a, *q = &st[r].b;
 
-        kl[r] = st[r].cross / a->sum - (a->max + log(a->sum)) + (b->max + log(b->sum));
-        same_top[r] = a->argmax == b->argmax;
+        kl[r] = st[r].cross / p->sum - (p->max + log(p->sum)) + (q->max + log(q->sum));
+        same_top[r] = p->argmax == q->argmax;
     }
     free(st);
 }
@@ -92,23 +87,11 @@ void cpu_divergence(struct device *dev, double *kl, int32_t *same_top, struct te
     tile = tile < MAX_ROWS ? tile : MAX_ROWS;
     if (xa.rows == 0)
         return;
-#pragma omp parallel num_threads(cpu_threads(dev))
-    {
-        struct scratch s = {xalloc_aligned(tile * SLICE * sizeof(float)),
-                            xalloc_aligned(tile * SLICE * sizeof(float)),
-                            {0},
-                            {0}};
+#pragma omp parallel for schedule(dynamic) num_threads(cpu_threads(dev))
+    for (size_t r = 0; r < xa.rows; r += tile) {
+        size_t n = xa.rows - r < tile ? xa.rows - r : tile;
 
-#pragma omp for schedule(dynamic)
-        for (size_t r = 0; r < xa.rows; r += tile) {
-            size_t n = xa.rows - r < tile ? xa.rows - r : tile;
-
-            tile_divergence(kl + r, same_top + r, tensor_rows(xa, r, n), head_a,
-                            tensor_rows(xb, r, n), head_b, &s);
-        }
-        cpu_scratch_release(&s.scratch_a);
-        cpu_scratch_release(&s.scratch_b);
-        xfree_aligned(s.a);
-        xfree_aligned(s.b);
+        tile_divergence(kl + r, same_top + r, tensor_rows(xa, r, n), head_a, tensor_rows(xb, r, n),
+                        head_b, cpu_scratch(dev, 0), cpu_scratch(dev, 1));
     }
 }

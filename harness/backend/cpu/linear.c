@@ -9,6 +9,7 @@
  *
  * Six rows of x (packed k-major) times sixteen rows of W (packed k-major, a panel): twelve
  * accumulators of eight lanes, two loads and six broadcasts per k. */
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +25,7 @@
 
 /* sum (ROWS x PANEL) += x p over one block of k. Apart from its caller, so that the accumulators
  * stay in registers. */
-static __attribute__((noinline)) void chain(float *restrict sum, const float *restrict x,
+static UNSHARED __attribute__((noinline)) void chain(float *restrict sum, const float *restrict x,
                                             const float *restrict p, size_t k)
 {
     v8f acc[ROWS][2] = {{{0}}};
@@ -112,11 +113,29 @@ void cpu_packed_times(struct cpu_scratch *s, size_t n_rows, size_t k, const floa
     }
 }
 
-void cpu_scratch_release(struct cpu_scratch *s)
+float *cpu_scratch_logits(struct cpu_scratch *s, size_t n)
 {
-    xfree_aligned(s->x);
-    xfree_aligned(s->w);
-    *s = (struct cpu_scratch){0};
+    return room(&s->logits, &s->n_logits, n);
+}
+
+struct cpu_scratch *cpu_scratch(struct device *dev, int which)
+{
+    return &((struct cpu_device *)dev)->scratch[CPU_SCRATCHES * omp_get_thread_num() + which];
+}
+
+void cpu_scratch_open(struct cpu_device *dev)
+{
+    dev->scratch = xcalloc(CPU_SCRATCHES * (size_t)dev->n_threads, sizeof(*dev->scratch));
+}
+
+void cpu_scratch_close(struct cpu_device *dev)
+{
+    for (int i = 0; i < CPU_SCRATCHES * dev->n_threads; i++) {
+        xfree_aligned(dev->scratch[i].x);
+        xfree_aligned(dev->scratch[i].w);
+        xfree_aligned(dev->scratch[i].logits);
+    }
+    free(dev->scratch);
 }
 
 size_t cpu_rows_per_task(size_t n_rows, size_t k, int n_threads)
@@ -140,19 +159,14 @@ void cpu_linear(struct device *dev, struct tensor out, struct tensor x, struct t
     size_t cols = row_tasks < (size_t)cpu_threads(dev) ? TASK_COLS : n;
     size_t col_tasks = (n + cols - 1) / cols;
 
-#pragma omp parallel num_threads(cpu_threads(dev))
-    {
-        struct cpu_scratch scratch = {0};
+#pragma omp parallel for schedule(dynamic) num_threads(cpu_threads(dev))
+    for (size_t i = 0; i < row_tasks * col_tasks; i++) {
+        struct cpu_scratch *scratch = cpu_scratch(dev, 0);
+        size_t r = i / col_tasks * rows, c = i % col_tasks * cols;
+        size_t n_rows = x.rows - r < rows ? x.rows - r : rows;
 
-#pragma omp for schedule(dynamic)
-        for (size_t i = 0; i < row_tasks * col_tasks; i++) {
-            size_t r = i / col_tasks * rows, c = i % col_tasks * cols;
-            size_t n_rows = x.rows - r < rows ? x.rows - r : rows;
-
-            cpu_pack_rows(&scratch, xd + r * k, n_rows, k);
-            cpu_packed_times(&scratch, n_rows, k, wd + c * k, n - c < cols ? n - c : cols,
-                             od + r * n + c, n, accumulate);
-        }
-        cpu_scratch_release(&scratch);
+        cpu_pack_rows(scratch, xd + r * k, n_rows, k);
+        cpu_packed_times(scratch, n_rows, k, wd + c * k, n - c < cols ? n - c : cols,
+                         od + r * n + c, n, accumulate);
     }
 }

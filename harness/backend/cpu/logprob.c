@@ -64,10 +64,10 @@ static void row_slice(struct row_state *st, const float *x, size_t first, size_t
 }
 
 static void tile_logprob(double *logprob, int32_t *is_top, const float *x, size_t n_rows,
-                         struct tensor head, const int32_t *target, float *logits,
-                         struct cpu_scratch *scratch)
+                         struct tensor head, const int32_t *target, struct cpu_scratch *scratch)
 {
     struct row_state *st = xcalloc(n_rows, sizeof(*st));
+    float *logits = cpu_scratch_logits(scratch, n_rows * SLICE);
     size_t h = head.cols;
 
     for (size_t r = 0; r < n_rows; r++)
@@ -95,16 +95,8 @@ void cpu_logprob(struct device *dev, double *logprob, int32_t *is_top, struct te
     tile = tile < MAX_ROWS ? tile : MAX_ROWS;
     if (x.rows == 0)
         return;
-#pragma omp parallel num_threads(cpu_threads(dev))
-    {
-        float *logits = xalloc_aligned(tile * SLICE * sizeof(float));
-        struct cpu_scratch scratch = {0};
-
-#pragma omp for schedule(dynamic)
-        for (size_t r = 0; r < x.rows; r += tile)
-            tile_logprob(logprob + r, is_top + r, (const float *)x.data + r * x.cols,
-                         x.rows - r < tile ? x.rows - r : tile, head, target + r, logits, &scratch);
-        cpu_scratch_release(&scratch);
-        xfree_aligned(logits);
-    }
+#pragma omp parallel for schedule(dynamic) num_threads(cpu_threads(dev))
+    for (size_t r = 0; r < x.rows; r += tile)
+        tile_logprob(logprob + r, is_top + r, (const float *)x.data + r * x.cols,
+                     x.rows - r < tile ? x.rows - r : tile, head, target + r, cpu_scratch(dev, 0));
 }
