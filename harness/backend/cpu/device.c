@@ -64,8 +64,8 @@ static const char *cpu_describe(const struct device *dev)
     return ((const struct cpu_device *)dev)->text;
 }
 
-/* Each thread takes rows in pieces, and for each piece packs the weights anew: 1024 for a thread are
- * two pieces that repay it. Two threads have it from the caches. */
+/* Each thread takes rows in pieces, and for each piece packs the weights anew: 1024 for a thread
+ * are two pieces that repay it. */
 static size_t cpu_busy_rows(const struct device *dev)
 {
     size_t n = (size_t)cpu_threads(dev);
