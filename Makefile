@@ -123,8 +123,10 @@ $B/tests/fail.so: tests/faults/fail.c
 	$(CC) -std=gnu11 -D_GNU_SOURCE -O1 -g $(WARN) -fPIC -shared -o $@ $< -ldl
 
 # What these do in several threads, other tests do, too; watched for races they take an hour.
+# Reports go to files, since the tests of the command line keep what commands say to themselves.
 SLOW_TSAN := test_cli.sh test_compare.sh test_report.sh test_structured_table.sh test_table.sh
-TEST_ENV = DUO=$B/duo DUO_FAIL_SO=$(FAIL_SO) $(if $(filter tsan,$(CONFIG)),DUO_SKIP="$(SLOW_TSAN)")
+TSAN_ENV = DUO_SKIP="$(SLOW_TSAN)" TSAN_OPTIONS="log_path=$(CURDIR)/$B/report $$TSAN_OPTIONS"
+TEST_ENV = DUO=$B/duo DUO_FAIL_SO=$(FAIL_SO) $(if $(filter tsan,$(CONFIG)),$(TSAN_ENV))
 test: build/duo $(TESTS) $(FAIL_SO)
 	@scripts/check-layers
 	@$(TEST_ENV) scripts/run-tests $(TESTS) $(SHTESTS)
