@@ -4,6 +4,7 @@
 #include "tests/fuzz/fuzz.h"
 
 int omp_get_num_procs(void);
+int omp_get_thread_num(void);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -11,6 +12,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int omp_get_num_procs(void)
 {
     return 1;
+}
+
+int omp_get_thread_num(void)
+{
+    return 0;
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
