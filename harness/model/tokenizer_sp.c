@@ -22,6 +22,7 @@ struct sp {
     struct spm *model; /* its dummy prefix taken out: encode() puts it */
     struct spm_form form;
     struct pool pool; /* of struct scratch */
+    int32_t bos, eos; /* asked once: the library makes their spellings at the first question */
 };
 
 struct scratch {
@@ -56,8 +57,11 @@ static void *open_model(const char *path, const void *data, size_t nbytes)
     if (spm_form_read(&t->form, path, data, nbytes, &model) == 0)
         t->model = spm_open(path, model.data, model.n);
     buf_release(&model);
-    if (t->model)
+    if (t->model) {
+        t->bos = spm_bos(t->model);
+        t->eos = spm_eos(t->model);
         return t;
+    }
     close_model(t);
     return NULL;
 }
@@ -181,12 +185,12 @@ static size_t n_vocab(const void *state)
 
 static int32_t bos(const void *state)
 {
-    return spm_bos(((const struct sp *)state)->model);
+    return ((const struct sp *)state)->bos;
 }
 
 static int32_t eos(const void *state)
 {
-    return spm_eos(((const struct sp *)state)->model);
+    return ((const struct sp *)state)->eos;
 }
 
 const struct tokenizer_kind tokenizer_sentencepiece = {
