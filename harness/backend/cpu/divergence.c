@@ -55,7 +55,8 @@ static void tile_divergence(double *kl, int32_t *same_top, struct tensor xa, str
                             struct cpu_scratch *sb)
 {
     struct row_state *st = xcalloc(xa.rows, sizeof(*st));
-    float *a = cpu_scratch_logits(sa, xa.rows * SLICE), *b = cpu_scratch_logits(sb, xa.rows * SLICE);
+    float *a = cpu_scratch_logits(sa, xa.rows * SLICE),
+          *b = cpu_scratch_logits(sb, xa.rows * SLICE);
     size_t ha = head_a.cols, hb = head_b.cols;
 
     for (size_t r = 0; r < xa.rows; r++)

@@ -26,7 +26,7 @@
 /* sum (ROWS x PANEL) += x p over one block of k. Apart from its caller, so that the accumulators
  * stay in registers. */
 static UNSHARED __attribute__((noinline)) void chain(float *restrict sum, const float *restrict x,
-                                            const float *restrict p, size_t k)
+                                                     const float *restrict p, size_t k)
 {
     v8f acc[ROWS][2] = {{{0}}};
 
