@@ -133,6 +133,7 @@ static void atomic_write_without_space(void)
 static void files_that_cannot_be_read_or_written(void)
 {
     char *none = path_join(folder, "no/where"), *empty = path_join(folder, "empty");
+    char *pipe = path_join(folder, "pipe");
     struct buf b = {0};
     struct file_map m;
     struct atomic_file a;
@@ -141,6 +142,8 @@ static void files_that_cannot_be_read_or_written(void)
     CHECK(strstr(error_last(), none) && strstr(error_last(), "No such file"));
     CHECK(file_read(none, &b) == -1 && strstr(error_last(), none));
     CHECK(file_read(folder, &b) == -1 && strstr(error_last(), folder));
+    CHECK(mkfifo(pipe, 0600) == 0 && file_read(pipe, &b) == -1);
+    CHECK(strstr(error_last(), "/pipe' is a named pipe, not a file"));
     CHECK(file_map_open(&m, none) == -1 && strstr(error_last(), none));
     CHECK(file_map_open(&m, folder) == -1 && strstr(error_last(), "not a regular file"));
     CHECK(file_write_atomic(empty, "", 0) == 0);
@@ -150,9 +153,11 @@ static void files_that_cannot_be_read_or_written(void)
     CHECK(!file_exists(folder) && dir_exists(folder));
     CHECK(dir_make(empty) == -1 && strstr(error_last(), "not a folder"));
     unlink(empty);
+    unlink(pipe);
     buf_release(&b);
     free(none);
     free(empty);
+    free(pipe);
 }
 
 /* A file is refused by its size before any of it is read. */

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "harness/base/error.h"
@@ -58,13 +60,27 @@ int dir_make(const char *path)
     return rc;
 }
 
+int file_may_open(const char *path)
+{
+    struct stat st;
+    struct statfs fs;
+
+    if (stat(path, &st) == 0 && S_ISFIFO(st.st_mode) && statfs(path, &fs) == 0 &&
+        fs.f_type != PIPEFS_MAGIC)
+        return error("'%s' is a named pipe, not a file", path);
+    return 0;
+}
+
 int file_read(const char *path, struct buf *out)
 {
-    FILE *f = fopen(path, "rb");
     size_t n, before = out->n;
     struct stat st;
     int large, rc = 0;
+    FILE *f;
 
+    if (file_may_open(path) != 0)
+        return -1;
+    f = fopen(path, "rb");
     if (!f)
         return error("cannot open '%s': %s", path, strerror(errno));
     large = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) && st.st_size > FILE_READ_MAX;

@@ -17,8 +17,13 @@ char *path_join(const char *dir, const char *name);
 /* mkdir -p. Returns 0 or error(). */
 int dir_make(const char *path);
 
-/* Appends the whole file to out. Returns 0 or error(), also for one of more than FILE_READ_MAX bytes:
- * what is read whole is small, and an endless one (a link to /dev/zero) must not eat the memory. */
+/* Before a file is opened to be read: error() for a pipe with a name, where that would wait for a
+ * writer, maybe forever. A shell's <(command) has none, and is 0 like all else. */
+int file_may_open(const char *path);
+
+/* Appends the whole file to out. Returns 0 or error(), also for one of more than FILE_READ_MAX
+ * bytes: what is read whole is small, and an endless one (a link to /dev/zero) must not eat the
+ * memory. */
 #define FILE_READ_MAX (1 << 30)
 int file_read(const char *path, struct buf *out);
 
@@ -35,7 +40,8 @@ int file_map_at(const void *address, char *path, size_t size);
 
 /* Atomic writing: data goes to a temporary file beside PATH, which commit syncs and renames.
  * Nothing is ever seen half-written under PATH; abort (or a crash before commit) leaves the old
- * file; all ways out but kill -9 remove the temporary one (stop.h). Every write error, a full disk included, is found at the latest by commit. */
+ * file; all ways out but kill -9 remove the temporary one (stop.h). Every write error, a full disk
+ * included, is found at the latest by commit. */
 struct atomic_file {
     FILE *f; /* write here */
     char *path;
