@@ -606,7 +606,7 @@ fi
 ran="duo list >/dev/full"
 "$duo" list >/dev/full 2>err
 rc=$?
-if [ $rc = 1 ] && grep -q "cannot write to stdout" err; then echo "ok full_stdout_of_list"; else
+if [ $rc = 1 ] && grep -q "cannot write all to stdout: No space" err; then echo "ok full_stdout_of_list"; else
 	fail full_stdout_of_list "not told"
 fi
 echo old >result

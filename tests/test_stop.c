@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <dirent.h>
@@ -93,15 +94,83 @@ static void signals_remove_what_is_not_finished(void)
         const char *text;
     } cases[] = {{SIGINT, "duo: stopped by SIGINT; go on\n"},
                  {SIGTERM, "duo: stopped by SIGTERM; go on\n"},
-                 {SIGHUP, "duo: stopped by SIGHUP; go on\n"}};
+                 {SIGHUP, "duo: stopped by SIGHUP; go on\n"},
+                 {SIGXCPU, "duo: stopped by SIGXCPU; go on\n"}};
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         int status = in_child(write_files, cases[i].signal);
 
         CHECK(WIFSIGNALED(status) && WTERMSIG(status) == cases[i].signal);
         CHECK_STR(said, cases[i].text);
         CHECK(n_left("none") == 0);
     }
+}
+
+/* A file that grows over the limit, and stderr that nobody reads, leave the process alive. */
+static void write_too_much(int ready)
+{
+    struct rlimit limit = {4096, 4096};
+    struct atomic_file a;
+    char *path = path_join(folder, "file"), *block = calloc(1, 1 << 16);
+    int unread[2], into;
+
+    if (pipe(unread) != 0 || close(unread[0]) != 0 || setrlimit(RLIMIT_FSIZE, &limit) != 0)
+        exit(8);
+    into = dup(STDERR_FILENO);
+    dup2(unread[1], STDERR_FILENO);
+    error("nobody hears this");
+    dup2(into, STDERR_FILENO);
+    if (atomic_file_open(&a, path) != 0)
+        exit(8);
+    fwrite(block, 1, 1 << 16, a.f);
+    say_ready(ready);
+    exit(atomic_file_commit(&a) == -1 ? 1 : 8);
+}
+
+static void limits_and_lost_readers_are_errors(void)
+{
+    int status = in_child(write_too_much, 0);
+
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    CHECK(strstr(said, "/file") && strstr(said, "File too large"));
+    CHECK(n_left("none") == 0);
+}
+
+/* As `| head` does. */
+static void print_to_nobody(int ready)
+{
+    struct atomic_file a;
+    char *path = path_join(folder, "file");
+    int unread[2];
+
+    if (pipe(unread) != 0 || close(unread[0]) != 0 || atomic_file_open(&a, path) != 0)
+        exit(8);
+    dup2(unread[1], STDOUT_FILENO);
+    say_ready(ready);
+    puts("nobody reads this");
+    stop_flush_stdout("all");
+}
+
+static void print_to_a_full_disk(int ready)
+{
+    int full = open("/dev/full", O_WRONLY);
+
+    dup2(full, STDOUT_FILENO);
+    say_ready(ready);
+    puts("no room for this");
+    exit(stop_flush_stdout("all") == -1 ? 1 : 8);
+}
+
+static void stdout_without_a_reader_or_room(void)
+{
+    int status = in_child(print_to_nobody, 0);
+
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE);
+    CHECK_STR(said, "");
+    CHECK(n_left("none") == 0);
+    status = in_child(print_to_a_full_disk, 0);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    CHECK_STR(said, "duo: cannot write all to stdout: No space left on device\n");
 }
 
 /* The sanitizers' malloc() then gives NULL for too much, as others do (and says so, too). */
@@ -261,6 +330,8 @@ int main(void)
     if (!mkdtemp(folder))
         return 1;
     RUN(signals_remove_what_is_not_finished);
+    RUN(limits_and_lost_readers_are_errors);
+    RUN(stdout_without_a_reader_or_room);
     RUN(dying_removes_what_is_not_finished);
     RUN(signals_flush_the_journal);
     RUN(ignored_signals_stay_ignored);

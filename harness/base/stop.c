@@ -1,7 +1,9 @@
 /* Hooks for the end, and the thread that waits for signals. */
 #include "harness/base/stop.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -159,12 +161,32 @@ static void handle(int signal)
     sigaction(signal, &new, NULL);
 }
 
+int stop_flush_stdout(const char *what)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    int why = fflush(stdout) == 0 ? 0 : errno;
+
+    if (!why && !ferror(stdout))
+        return 0;
+    if (poll(&out, 1, 0) == 1 && out.revents & POLLERR) { /* a pipe that nobody reads any more */
+        run_hooks(STOP_SIGNAL);
+        end_by(SIGPIPE);
+    }
+    return error("cannot write %s to stdout%s%s", what, why ? ": " : "", why ? strerror(why) : "");
+}
+
 void stop_install(void)
 {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGBUS};
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGXCPU, SIGBUS};
     sigset_t all, before;
     pthread_t thread;
-    int rc = pipe2(pipe_fd, O_CLOEXEC);
+    int rc;
+
+    /* Progress that nobody reads must not end a run of days, nor a server that hangs up (libcurl
+     * leaves that to its user). */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    rc = pipe2(pipe_fd, O_CLOEXEC);
 
     /* The thread takes no signals itself. Without it (no thread can be made) signals end the
      * process as they always do. */

@@ -1,7 +1,7 @@
 /* The end of a process before its time. What must not stay behind is registered here, and is done
- * on every way out: exit() (and so die(), for want of memory, say), SIGINT, SIGTERM and SIGHUP, and
- * a mapped file that another process made shorter, which would else be a bare SIGBUS. Not on kill
- * -9: what that may leave is harmless (see file.h, folder.h, journal.h). */
+ * on every way out: exit() (and so die(), for want of memory, say), SIGINT, SIGTERM, SIGHUP and
+ * SIGXCPU, and a mapped file that another process made shorter, which would else be a bare SIGBUS.
+ * Not on kill -9: what that may leave is harmless (see file.h, folder.h, journal.h). */
 #ifndef DUO_BASE_STOP_H
 #define DUO_BASE_STOP_H
 
@@ -16,10 +16,15 @@ void stop_add(enum stop_kind kind, void (*fn)(void *arg), void *arg);
 void stop_remove(const void *arg);
 
 /* Installs the handlers and the thread that does the work outside of them; for main(). A signal
- * that is ignored (nohup) stays so. After the work the process ends by the signal, with one line
- * that says so (SIGBUS: exit status 1 and a line that names the file). A second signal, a second or
- * more after the first, ends it at once. */
+ * that is ignored (nohup) stays so. Writes to a pipe or connection that nobody reads, and beyond
+ * the limit of a file's size, are errors like others: SIGPIPE and SIGXFSZ are ignored. After the
+ * work the process ends by the signal, with one line that says so (SIGBUS: exit status 1 and a line
+ * that names the file). A second signal, a second or more after the first, ends it at once. */
 void stop_install(void);
+
+/* Flushes stdout. 0, or error(): "cannot write WHAT to stdout: why". Where its reader has gone
+ * (head), the process ends by SIGPIPE after the work of a signal, without a line, as filters do. */
+int stop_flush_stdout(const char *what);
 
 /* What that line adds: how the run can go on. Copied, at most 500 bytes. */
 void stop_advice(const char *text);

@@ -12,7 +12,8 @@ int cmd_eval(int argc, char **argv)
     if (rc != 0)
         return rc > 0 ? 0 : 2;
     run_share_roles(&r.o);
-    stop_advice("with --resume FILE its results would have been kept");
+    stop_advice(r.o.resume ? "nothing was scored yet: the same command starts again"
+                           : "with --resume FILE its results would have been kept");
     rc = run_open(&r);
     if (rc == 0) {
         rc = run_cells(&r, NULL, NULL);

@@ -6,6 +6,7 @@
 #include "harness/base/error.h"
 #include "harness/base/procs.h"
 #include "harness/base/progress.h"
+#include "harness/base/stop.h"
 #include "harness/base/text.h"
 #include "harness/cmd/cmd.h"
 #include "harness/cmd/run.h"
@@ -34,17 +35,17 @@ static size_t whole_bytes(const struct buf *b)
     return at;
 }
 
-/* Prints what is whole of b, and keeps the rest. */
-static void print_whole(struct buf *b, int all)
+/* Prints what is whole of b, and keeps the rest. 0 or error(). */
+static int print_whole(struct buf *b, int all)
 {
     size_t n = all ? b->n : whole_bytes(b);
 
     if (!n)
-        return;
+        return 0;
     fwrite(b->data, 1, n, stdout);
-    fflush(stdout);
     memmove(b->data, b->data + n, b->n - n);
     b->n -= n;
+    return stop_flush_stdout("the text");
 }
 
 /* The prompt's ids, BOS first where the tokenizer has one. 0 or error(). */
@@ -83,19 +84,20 @@ static int print_tokens(const struct run *r, const int32_t *ids, size_t n, struc
     return 0;
 }
 
-static void generate(const struct run *r, struct generation *g)
+/* Goes on to the end where stdout fails: other processes may share the model. 0 or error(). */
+static int generate(const struct run *r, struct generation *g)
 {
     struct buf text = {0};
     size_t every = r->dev->ops->is_host ? 1 : READ_EVERY;
     int32_t ids[READ_EVERY];
     double start = now_seconds();
-    int ended = 0;
+    int ended = 0, rc;
 
     decoder_prefill(&g->d, g->prompt.v, g->prompt.n);
     decoder_ids(&g->d, g->prompt.n - 1, 1, ids); /* waits */
     g->prefill_seconds = now_seconds() - start;
     fputs(r->o.prompt_text, stdout);
-    fflush(stdout);
+    rc = stop_flush_stdout("the text");
     start = now_seconds();
     while (g->n_done < g->n_new && !ended) {
         size_t n = g->n_new - g->n_done < every ? g->n_new - g->n_done : every;
@@ -104,13 +106,15 @@ static void generate(const struct run *r, struct generation *g)
         decoder_ids(&g->d, g->prompt.n + g->n_done, n, ids);
         g->n_done += n;
         ended = print_tokens(r, ids, n, &text);
-        print_whole(&text, 0);
+        if (rc == 0)
+            rc = print_whole(&text, 0);
     }
     g->seconds = now_seconds() - start;
-    print_whole(&text, 1);
-    putchar('\n');
-    fflush(stdout); /* before what stderr says */
+    buf_addc(&text, '\n');
+    if (rc == 0)
+        rc = print_whole(&text, 1); /* before what stderr says */
     buf_release(&text);
+    return rc;
 }
 
 static void report(const struct generation *g)
@@ -146,8 +150,8 @@ static int continue_text(struct run *r)
     if (rc == 0)
         rc = decoder_open(&g.d, &r->model, &o);
     if (rc == 0) {
-        generate(r, &g);
-        if (!r->o.quiet)
+        rc = generate(r, &g);
+        if (rc == 0 && !r->o.quiet)
             report(&g);
         decoder_close(&g.d);
     }

@@ -115,10 +115,8 @@ int main(int argc, char **argv)
     if (procs_open() != 0)
         return 2;
     rc = dispatch(argc, argv);
-    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout))) {
-        error("cannot write to stdout");
+    if (rc == 0 && stop_flush_stdout("all") != 0)
         rc = 1;
-    }
     procs_close();
     return procs_rank() == 0 ? rc : 0; /* one status of a run, not one of each process */
 }

@@ -1,5 +1,4 @@
 /* duo report: files of records as tables, or as one page with plots. */
-#include <errno.h>
 #include <getopt.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,6 +7,7 @@
 
 #include "harness/base/error.h"
 #include "harness/base/file.h"
+#include "harness/base/stop.h"
 #include "harness/cmd/cmd.h"
 #include "harness/cmd/parse.h"
 #include "harness/cmd/report_table.h"
@@ -109,9 +109,8 @@ static int write_text(const struct buf *text, const char *path)
 {
     if (path)
         return file_write_atomic(path, buf_str(text), text->n);
-    if (fwrite(buf_str(text), 1, text->n, stdout) != text->n || fflush(stdout) != 0)
-        return error("cannot write to stdout: %s", strerror(errno));
-    return 0;
+    fwrite(buf_str(text), 1, text->n, stdout);
+    return stop_flush_stdout("the report");
 }
 
 static int report(const struct options *o)

@@ -1,7 +1,6 @@
 /* The formats by name, csv and jsonl; md is in output_doc.c, json in output_json.c. */
 #include "harness/measure/output.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 
 #include "harness/base/error.h"
 #include "harness/base/file.h"
+#include "harness/base/stop.h"
 #include "harness/measure/pyjson.h"
 #include "harness/measure/record_fields.h"
 
@@ -114,9 +114,10 @@ int output_write(const struct records *rs, enum output_format format, const char
 
     if (rc == 0 && path)
         rc = file_write_atomic(path, buf_str(&text), text.n);
-    else if (rc == 0 &&
-             (fwrite(buf_str(&text), 1, text.n, stdout) != text.n || fflush(stdout) != 0))
-        rc = error("cannot write the results to stdout: %s", strerror(errno));
+    else if (rc == 0) {
+        fwrite(buf_str(&text), 1, text.n, stdout);
+        rc = stop_flush_stdout("the results");
+    }
     buf_release(&text);
     return rc;
 }
