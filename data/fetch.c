@@ -168,8 +168,10 @@ int fetch_run(const struct fetch_options *options)
     cache = o.cache ? xstrdup(o.cache) : fetch_cache_dir();
     if (!cache)
         return -1;
-    rc = fetch_sets(cache, &o);
-    for (size_t i = 0; i < o.n_names; i++)
+    rc = dir_make(cache); /* said once, not for each file */
+    if (rc == 0)
+        rc = fetch_sets(cache, &o);
+    for (size_t i = 0; i < o.n_names && dir_exists(cache); i++)
         if (!source_find(o.names[i]) && hub_fetch(o.names[i], cache, &o) != 0)
             rc = -1;
     free(cache);

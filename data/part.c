@@ -23,18 +23,6 @@ static char *suffixed(const char *path, const char *suffix)
     return buf_detach(&b);
 }
 
-static char *folder_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    struct buf b = {0};
-
-    if (slash)
-        buf_add(&b, path, slash == path ? 1 : (size_t)(slash - path));
-    else
-        buf_addc(&b, '.');
-    return buf_detach(&b);
-}
-
 /* The holder removes the lock file before it unlocks, so a lock counts only while the name still
  * leads to the file that was locked. */
 static int take_lock(struct part *p)
@@ -106,7 +94,7 @@ static void remove_lock(void *path)
 
 int part_open(struct part *p, const char *path)
 {
-    char *folder = folder_of(path);
+    char *folder = path_folder(path);
     int rc;
 
     *p = (struct part){.fd = -1, .lock_fd = -1};
@@ -173,7 +161,7 @@ void part_hash(struct part *p, char hex[65])
 
 static int sync_folder(const char *path)
 {
-    char *folder = folder_of(path);
+    char *folder = path_folder(path);
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rc = fd < 0 || fsync(fd) != 0 ? -1 : 0;
 

@@ -40,6 +40,18 @@ char *path_join(const char *dir, const char *name)
     return buf_detach(&b);
 }
 
+char *path_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    struct buf b = {0};
+
+    if (slash)
+        buf_add(&b, path, slash == path ? 1 : (size_t)(slash - path));
+    else
+        buf_addc(&b, '.');
+    return buf_detach(&b);
+}
+
 int dir_make(const char *path)
 {
     char *p = xstrdup(path), *s = p;

@@ -14,6 +14,9 @@ int dir_exists(const char *path);
 /* DIR/NAME in a buffer that the caller frees. */
 char *path_join(const char *dir, const char *name);
 
+/* The folder that holds the path: "." where it names none. free() it. */
+char *path_folder(const char *path);
+
 /* mkdir -p. Returns 0 or error(). */
 int dir_make(const char *path);
 

@@ -40,17 +40,6 @@ static const char *last_part(const char *path)
     return slash ? slash + 1 : path;
 }
 
-static char *parent_of(const char *path)
-{
-    char *p = xstrdup(path), *slash = strrchr(p, '/');
-
-    if (!slash)
-        strcpy(p, *p ? "." : ""); /* path has at least one character */
-    else
-        slash[slash == p] = 0;
-    return p;
-}
-
 /* ---- what stands in the way */
 
 static int is_empty(const char *path)
@@ -174,7 +163,7 @@ int atomic_folder_open(struct atomic_folder *a, const char *path)
     int rc;
 
     *a = (struct atomic_folder){.path = trimmed(path), .lock = -1};
-    parent = parent_of(a->path);
+    parent = path_folder(a->path);
     rc = check_place(a->path, parent);
     if (rc == 0) {
         warn_of_leftovers(a->path, parent);
@@ -198,7 +187,7 @@ int atomic_folder_check(const char *path)
 
 int atomic_folder_room(const char *path, size_t nbytes)
 {
-    char *full = trimmed(path), *parent = parent_of(full);
+    char *full = trimmed(path), *parent = path_folder(full);
     struct statvfs fs;
     double room = INFINITY;
 
@@ -224,7 +213,7 @@ static void sync_folder(const char *path)
 
 int atomic_folder_commit(struct atomic_folder *a)
 {
-    char *parent = parent_of(a->path);
+    char *parent = path_folder(a->path);
     int rc = 0;
 
     sync_folder(a->tmp);

@@ -190,6 +190,23 @@ static int is_readable(const char *path)
     return fd >= 0 && n == 0;
 }
 
+/* SQLite's text for a file that cannot be opened leaves out the system's reason, and its number is
+ * of the last of several tries. */
+static void say_impossible(const struct journal *j, int rc)
+{
+    char *folder = path_folder(j->path);
+    const char *because = "";
+
+    if ((rc & 0xff) == SQLITE_CANTOPEN && dir_exists(j->path))
+        because = strerror(EISDIR);
+    else if ((rc & 0xff) == SQLITE_CANTOPEN &&
+             access(file_exists(j->path) ? j->path : folder, R_OK | W_OK) != 0)
+        because = strerror(errno);
+    error("cannot open journal '%s': %s%s%s", j->path, j->db ? sqlite3_errmsg(j->db) : "no memory",
+          *because ? ": " : "", because);
+    free(folder);
+}
+
 static enum verdict try_open(struct journal *j, const char **why)
 {
     int rc = sqlite3_open_v2(j->path, &j->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
@@ -199,7 +216,7 @@ static enum verdict try_open(struct journal *j, const char **why)
         rc = set_up(j, why);
     v = verdict_of(rc, j->path);
     if (v == IMPOSSIBLE)
-        error("cannot open journal '%s': %s", j->path, j->db ? sqlite3_errmsg(j->db) : "no memory");
+        say_impossible(j, rc);
     if (v != USABLE)
         close_db(j);
     if (v == DAMAGED && !is_readable(j->path))
@@ -245,12 +262,9 @@ static int set_aside(const char *path, const char *why)
  * fresh file. -1 (no lock) where the folder cannot be locked. */
 static int lock_folder(const char *path)
 {
-    char *dir = xstrdup(path), *slash = strrchr(dir, '/');
-    int fd;
+    char *dir = path_folder(path);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    if (slash)
-        slash[slash == dir] = 0;
-    fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0)
         flock(fd, LOCK_EX);
     free(dir);
