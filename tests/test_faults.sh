@@ -104,6 +104,41 @@ for option in --out --resume --log-samples; do
 done
 result $bad folder_that_cannot_be_written
 
+# ---- limits of the process: too few addresses are a line at once, no wait for a library's threads; the
+# size of files. The first process, before main(), is the libraries' alone.
+
+bad=0
+for kb in 100000 130000 160000 200000 240000 300000; do
+	rm -f "$dir"/j-limit*
+	(ulimit -v $kb && exec timeout 60 env -u OPENBLAS_NUM_THREADS "$DUO" eval -t piqa,wikitext2 --limit 1 --window 32 \
+		--method wanda --sparsity 0.5 --calib self:2x32 --threads 2 --resume "$dir/j-limit") >"$dir/out" 2>"$dir/said"
+	status=$?
+	grep -qE '^(duo|libgomp|OpenBLAS|.*loading shared)' "$dir/said" || [ $status = 0 ] || bad=1
+	[ $status != 124 ] || bad=1
+	[ $bad = 0 ] || { sed "s|^|# $kb KB of addresses, status $status: |" "$dir/said"; break; }
+done
+result $bad limits_of_addresses
+(ulimit -f 2000 && exec "$DUO" prune --method magnitude --sparsity 0.5 --save "$dir/limited") >"$dir/out" 2>"$dir/said"
+[ $? = 1 ] && grep -q '^duo: cannot write .*: File too large' "$dir/said" && ! ls -d "$dir"/limited* >/dev/null 2>&1
+result $? limit_of_file_size
+
+# ---- progress that nobody reads does not end a run; results that nobody reads do, without a word
+
+{
+	sleep 0.5
+	"$DUO" eval -t piqa --limit 20 --threads 1 --resume "$dir/j-unread" -o jsonl --out "$dir/unread"
+	echo $? >"$dir/status"
+} 2>&1 | true
+[ "$(cat "$dir/status")" = 0 ] && [ -s "$dir/unread" ]
+result $? progress_without_a_reader
+{
+	sleep 0.5
+	"$DUO" list 2>"$dir/said"
+	echo $? >"$dir/status"
+} | true
+[ "$(cat "$dir/status")" = 141 ] && [ ! -s "$dir/said" ]
+result $? results_without_a_reader
+
 # ---- a disk that is full: of 256 KB, the journal's and the records' together
 
 mkdir "$dir/small"

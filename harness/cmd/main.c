@@ -81,19 +81,24 @@ static int dispatch(int argc, char **argv)
     return unknown(argv[1]);
 }
 
-/* Threads that wait for others spin in OpenMP's runtime for a third of a second before they sleep.
- * On a machine shared with other work that costs a factor of two to a hundred. The runtime reads
- * its settings before main(), so the program starts itself once more with a short spin. */
-static void limit_spinning(char **argv)
+/* Libraries read their settings before main(), so the program starts itself once more with these:
+ * Threads that wait for others spin in OpenMP's runtime for a third of a second before they sleep;
+ * on a machine shared with other work that costs a factor of two to a hundred.
+ * OpenBLAS makes threads that nobody uses (cpu/device.c). Each wants 128 MB of addresses, tries for
+ * ever where a limit leaves no room for them, and exit() waits for it. */
+static void settle_libraries(char **argv)
 {
+    const char *blas = getenv("OPENBLAS_NUM_THREADS");
+    int spins = !getenv("GOMP_SPINCOUNT") && !getenv("OMP_WAIT_POLICY");
     char exe[4096];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
 
-    if (n <= 0 || getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY"))
+    if (n <= 0 || (!spins && blas && strcmp(blas, "1") == 0))
         return;
     exe[n] = 0;
-    setenv("GOMP_SPINCOUNT", "10000", 1);
-    execv(exe, argv); /* returns only where it cannot: then it just runs slower */
+    if ((!spins || setenv("GOMP_SPINCOUNT", "10000", 1) == 0) &&
+        setenv("OPENBLAS_NUM_THREADS", "1", 1) == 0)
+        execv(exe, argv); /* returns only where it cannot: then it just runs slower */
 }
 
 /* glibc moves its bound between the heap and maps of their own up to 32 MB as blocks are freed; matrices
@@ -108,7 +113,7 @@ int main(int argc, char **argv)
 {
     int rc;
 
-    limit_spinning(argv);
+    settle_libraries(argv);
     keep_heap_small();
     stop_install();
     setlocale(LC_CTYPE, "C.UTF-8");

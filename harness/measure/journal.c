@@ -202,6 +202,8 @@ static void say_impossible(const struct journal *j, int rc)
     else if ((rc & 0xff) == SQLITE_CANTOPEN &&
              access(file_exists(j->path) ? j->path : folder, R_OK | W_OK) != 0)
         because = strerror(errno);
+    else if ((rc & 0xff) == SQLITE_CANTOPEN && j->db && sqlite3_system_errno(j->db))
+        because = strerror(sqlite3_system_errno(j->db));
     error("cannot open journal '%s': %s%s%s", j->path, j->db ? sqlite3_errmsg(j->db) : "no memory",
           *because ? ": " : "", because);
     free(folder);
