@@ -110,7 +110,7 @@ static void print_sum(const struct comparisons *c, const size_t *n_verdicts)
 {
     int by_chance = 0;
 
-    printf("%zu compared:", c->n);
+    printf("%zu compared%s", c->n, c->n ? ":" : "");
     for (int v = 0; v < 4; v++)
         if (n_verdicts[v])
             printf(" %zu %s", n_verdicts[v], verdict_names[v]);
@@ -166,8 +166,10 @@ int compare_report(const struct record_list *base, const struct record_list *now
         for (size_t i = 0; i < c.n; i++)
             n[c.items[i].verdict]++;
         printf("base: %s (%s)\nnew:  %s (%s)\n\n", base_name, git_of(base), new_name, git_of(now));
-        print_table(&c);
-        puts("");
+        if (c.n) {
+            print_table(&c);
+            puts("");
+        }
         print_reasons(&c);
         print_sum(&c, n);
         status = n_rules ? judge_rules(rules, n_rules, &c) : n[VERDICT_WORSE] > 0;
