@@ -14,7 +14,7 @@ static void check_task(const struct task *task)
 
     demo_task(&p, &demo, task, SANITIZED ? 1 : 8, "lmeval-0.4", demo.model.config.max_positions);
     CHECK(p.n_total == 44 && p.n == (SANITIZED ? 1 : 8));
-    demo_session(&session, &demo.model, 2048);
+    demo_session(&session, &demo.model, prepared_longest(&p)); /* has room for each */
     CHECK(evaluate(&s, &p, &session, NULL, "") == 0);
     session_close(&session);
     for (size_t i = 0; i < p.n; i++) {
@@ -67,6 +67,7 @@ static void test_wikitext2(void)
                              demo.model.config.max_positions) == 0);
     CHECK(p.n == (SANITIZED ? 3 : 5) && p.n_total == ids.n / 200);
     CHECK(p.ids.n == ids.n && p.ids.v[0] == 1 && memcmp(p.ids.v, ids.v, ids.n * 4) == 0);
+    CHECK(prepared_longest(&p) == 200);
     demo_session(&session, &demo.model, 450); /* two windows a batch */
     CHECK(evaluate(&s, &p, &session, NULL, "") == 0);
     for (size_t i = 0; i < p.n; i++)

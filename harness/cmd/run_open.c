@@ -247,6 +247,11 @@ static size_t auto_rows(const struct run *r)
                                   : AUTO_BYTES;
     size_t half;
 
+    for (size_t i = 0; i < r->o.n_tasks; i++) {
+        size_t longest = prepared_longest(&r->tasks[i]);
+
+        least = longest > least ? longest : least;
+    }
     if (r->model.store && !ops->is_host)
         rows = AUTO_ROWS_STREAMED;
     rows = rows > least ? rows : least;

@@ -158,8 +158,8 @@ int divergence_go(struct divergence_run *r, struct session *dense, struct sessio
     int rc = divergence_check(dense->m->dev);
 
     if (rc == 0 && (window - 1 > dense->max_rows || window - 1 > pruned->max_rows))
-        rc = error("a window of %zu ids does not fit a batch of %zu tokens", window,
-                   dense->max_rows < pruned->max_rows ? dense->max_rows : pruned->max_rows);
+        rc = error("a window of %zu ids does not fit a batch of %zu tokens (--batch-tokens)",
+                   window, dense->max_rows < pruned->max_rows ? dense->max_rows : pruned->max_rows);
     for (size_t i = 0; i < r->p->n; i++)
         n += !r->known[i];
     progress_begin(&bar, "divergence", "tokens", (double)(n * window));

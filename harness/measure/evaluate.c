@@ -68,6 +68,15 @@ int prepare_perplexity(struct prepared *p, const struct buf *raw, const char *da
     return 0;
 }
 
+size_t prepared_longest(const struct prepared *p)
+{
+    size_t most = p->window;
+
+    for (size_t i = 0; i < p->n_requests; i++)
+        most = p->requests[i].n_ids > most ? p->requests[i].n_ids : most;
+    return most;
+}
+
 void prepared_release(struct prepared *p)
 {
     for (size_t i = 0; i < p->n_requests; i++)

@@ -37,6 +37,9 @@ int prepare_perplexity(struct prepared *p, const struct buf *raw, const char *da
                        size_t max_positions);
 void prepared_release(struct prepared *p);
 
+/* Tokens of the longest request or window: what a batch must have room for. */
+size_t prepared_longest(const struct prepared *p);
+
 /* What a cell gave on one task. */
 struct scores {
     struct score_result *results; /* n_requests: choice tasks */

@@ -203,8 +203,8 @@ static int windows_per_batch(const struct session *s, size_t window, size_t *out
 
     *out = by_rows < by_pages ? by_rows : by_pages;
     return *out ? 0
-                : error("a window of %zu ids does not fit a batch of %zu tokens", window,
-                        s->max_rows);
+                : error("a window of %zu ids does not fit a batch of %zu tokens (--batch-tokens)",
+                        window, s->max_rows);
 }
 
 int perplexity_windows(struct session *s, const int32_t *ids, size_t n_windows, size_t window,

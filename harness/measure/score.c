@@ -285,8 +285,9 @@ static int prepare(struct pack *p, struct flight *f, size_t *at)
         f->lo = *at;
         f->hi = fitting(p, f->lo);
         if (f->hi == f->lo)
-            return error("a request of %zu tokens does not fit a batch of %zu tokens",
-                         n_input(&p->r[p->order[f->lo]]), p->s->max_rows);
+            return error(
+                "a request of %zu tokens does not fit a batch of %zu tokens (--batch-tokens)",
+                n_input(&p->r[p->order[f->lo]]), p->s->max_rows);
         *at = f->hi = build(p, f->lo, f->hi);
         if (!passes(p, f->lo, f->hi)) {
             list_targets(p, f);
