@@ -267,7 +267,7 @@ static void test_last_half(void)
 static void test_last_half_of_requests_that_share_a_prefix(void)
 {
     int32_t ids[2][40];
-    struct score_request r[2] = {{ids[0], 30, 4}, {ids[1], 40, 14}};
+    struct score_request r[2] = {{ids[0], 30, 4, 0}, {ids[1], 40, 14, 0}};
     struct score_result *all, *one;
 
     random_ids(ids[0], 40);

@@ -22,7 +22,7 @@ static void add_prefixes(void)
 
     for (size_t i = 0; i < N_EXTRA; i++) {
         size_t n = 1 + i / 2;
-        struct score_request r = {xmalloc((n + 1) * sizeof(int32_t)), n + 1, 1};
+        struct score_request r = {xmalloc((n + 1) * sizeof(int32_t)), n + 1, 1, 0};
 
         memcpy(r.ids, text.v, n * sizeof(*r.ids));
         r.ids[n] = i % 2 ? text.v[n] : 7 + (int32_t)(i % 3);
@@ -152,7 +152,7 @@ static void test_duplicates(void)
 
     for (size_t i = 0; i < 12; i++)
         r[i] = all[i % 4];
-    r[11] = (struct score_request){all[0].ids, all[0].n_ids - 1, 1};
+    r[11] = (struct score_request){all[0].ids, all[0].n_ids - 1, 1, 0};
     for (int no_sharing = 0; no_sharing < 2; no_sharing++) {
         got = demo_score(&demo.model, r, 12, 2048, no_sharing);
         alone = demo_score(&demo.model, r + 11, 1, 2048, 1);
@@ -339,7 +339,8 @@ static void test_truncation(void)
             CHECK(rc == -1 && strstr(error_last(), "piqa: document 3"));
             continue;
         }
-        CHECK(rc == 0 && cut.n_ids == keep && cut.n_cont == whole.n_cont);
+        CHECK(rc == 0 && cut.n_ids == keep && cut.n_cont == whole.n_cont &&
+              cut.n_dropped == whole.n_ids - keep);
         CHECK(rc == 0 && memcmp(cut.ids, whole.ids + whole.n_ids - keep, keep * 4) == 0);
         if (max == 12) { /* exactly as many positions as the model would have */
             struct score_result *r = demo_score(&demo.model, &cut, 1, 12, 0);

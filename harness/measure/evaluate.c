@@ -23,6 +23,7 @@ int prepare_task(struct prepared *p, const struct task *task, struct dataset *da
                  const char *data_sha256, double limit, const struct tokenizer *t,
                  const struct protocol *protocol, size_t max_positions)
 {
+    size_t n_cut = 0;
     char where[128];
 
     *p = (struct prepared){.task = task,
@@ -43,10 +44,15 @@ int prepare_task(struct prepared *p, const struct task *task, struct dataset *da
             if (score_tokenize(t, protocol, max_positions, &d->requests[c], where,
                                &p->requests[p->n_requests]) != 0)
                 return -1;
-            p->n_requests++;
+            n_cut += p->requests[p->n_requests++].n_dropped > 0;
         }
         p->first[i + 1] = p->n_requests;
     }
+    if (n_cut)
+        warning(
+            "%s: %zu of %zu requests are longer than the model's %zu positions: their beginnings "
+            "are left out, as lm-evaluation-harness does",
+            task->name, n_cut, p->n_requests, max_positions);
     return 0;
 }
 

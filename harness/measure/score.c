@@ -53,6 +53,7 @@ int score_tokenize(const struct tokenizer *t, const struct protocol *p, size_t m
     memmove(ids.v, ids.v + ids.n - keep, keep * sizeof(*ids.v));
     out->ids = ids.v;
     out->n_ids = keep;
+    out->n_dropped = ids.n - keep;
     ids.v = NULL;
     rc = 0;
 out:

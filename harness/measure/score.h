@@ -13,7 +13,8 @@
 struct score_request {
     int32_t *ids; /* context ++ continuation */
     size_t n_ids;
-    size_t n_cont; /* the last n_cont ids are scored */
+    size_t n_cont;    /* the last n_cont ids are scored */
+    size_t n_dropped; /* ids before these, for which the model has no positions */
 };
 
 /* ids of one (context, continuation) pair: trailing white space of the context moves to the
