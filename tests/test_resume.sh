@@ -72,7 +72,7 @@ while [ $last = 0 ] && [ $bad = 0 ]; do
 	status=$?
 	if [ $status = 143 ] && grep -q 'stopped by SIGTERM' "$dir/said"; then
 		stopped=$((stopped + 1))
-		grep -q "results are in '$dir/journal\|with --resume FILE" "$dir/said" || bad=1
+		grep -q "results are in '$dir/journal\|nothing was scored yet" "$dir/said" || bad=1
 	fi
 	if [ $status = 137 ] || [ $status = 143 ]; then
 		killed=$((killed + 1))
