@@ -133,7 +133,7 @@ static void atomic_write_without_space(void)
 static void files_that_cannot_be_read_or_written(void)
 {
     char *none = path_join(folder, "no/where"), *empty = path_join(folder, "empty");
-    char *pipe = path_join(folder, "pipe");
+    char *pipe = path_join(folder, "pipe"), *link = path_join(folder, "link"), at[64];
     struct buf b = {0};
     struct file_map m;
     struct atomic_file a;
@@ -144,6 +144,12 @@ static void files_that_cannot_be_read_or_written(void)
     CHECK(file_read(folder, &b) == -1 && strstr(error_last(), folder));
     CHECK(mkfifo(pipe, 0600) == 0 && file_read(pipe, &b) == -1);
     CHECK(strstr(error_last(), "/pipe' is a named pipe, not a file"));
+    CHECK(file_map_open(&m, pipe) == -1 && strstr(error_last(), "named pipe"));
+    CHECK(atomic_file_open(&a, pipe) == -1 && strstr(error_last(), "no regular file"));
+    CHECK(symlink(empty, link) == 0 && file_write_atomic(empty, "", 0) == 0);
+    CHECK(file_write_atomic(link, "x", 1) == 0 && readlink(link, at, sizeof(at)) > 0);
+    CHECK(holds(empty, "x"));
+    CHECK(dir_make("") == -1 && strstr(error_last(), "no folder's name"));
     CHECK(file_map_open(&m, none) == -1 && strstr(error_last(), none));
     CHECK(file_map_open(&m, folder) == -1 && strstr(error_last(), "not a regular file"));
     CHECK(file_write_atomic(empty, "", 0) == 0);
@@ -154,10 +160,12 @@ static void files_that_cannot_be_read_or_written(void)
     CHECK(dir_make(empty) == -1 && strstr(error_last(), "not a folder"));
     unlink(empty);
     unlink(pipe);
+    unlink(link);
     buf_release(&b);
     free(none);
     free(empty);
     free(pipe);
+    free(link);
 }
 
 /* A file is refused by its size before any of it is read. */

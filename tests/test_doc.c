@@ -33,6 +33,7 @@ static void test_md_escapes(void)
     CHECK_STR(escaped(md_cell, "<script>"), "\\<script>");
     CHECK_STR(escaped(md_cell, "one\ntwo\r\x1b[31m"), "one two  \\[31m");
     CHECK_STR(escaped(md_line, "one\ntwo <b> a|b *"), "one\ntwo \\<b> a|b *");
+    CHECK_STR(escaped(md_line, "\\<img>\\[l](u)"), "\\\\\\<img>\\\\\\[l](u)");
     CHECK_STR(escaped(md_cell, "50 % +0.12 -4.5 \xc2\xb1 2:4"), "50 % +0.12 -4.5 \xc2\xb1 2:4");
 }
 

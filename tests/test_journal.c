@@ -158,6 +158,41 @@ static void test_altered_rows_ignored(void)
     CHECK(clean() == 1);
 }
 
+/* A file with programs in it, which reading or writing would run, is set aside. */
+static void test_programs_in_the_file(void)
+{
+    static const char *const hostile[] = {
+        "CREATE TRIGGER t AFTER INSERT ON results BEGIN SELECT count(*) FROM (WITH RECURSIVE c(x) "
+        "AS "
+        "(SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c); END",
+        "CREATE TRIGGER t BEFORE INSERT ON results BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE VIEW v AS SELECT * FROM results", "CREATE TABLE more (x CHECK (x > 0))",
+        "DROP TABLE results; CREATE TABLE results (cell, item, payload, checksum)"};
+
+    for (size_t i = 0; i < sizeof(hostile) / sizeof(hostile[0]); i++) {
+        struct journal *j;
+
+        CHECK(journal_open(&j, path) == 0);
+        journal_close(j);
+        alter(hostile[i]);
+        CHECK(journal_open(&j, path) == 0);
+        put(j, CELL, 1);
+        CHECK(journal_close(j) == 0 && journal_open(&j, path) == 0);
+        CHECK(look(j, CELL, 1) == 1);
+        journal_close(j);
+        CHECK(clean() == 1);
+    }
+}
+
+/* SQLite's names for a journal that keeps nothing. */
+static void test_names_that_keep_nothing(void)
+{
+    struct journal *j;
+
+    CHECK(journal_open(&j, "") == -1 && strstr(error_last(), "nothing would be kept"));
+    CHECK(journal_open(&j, ":memory:") == -1 && strstr(error_last(), "':memory:'"));
+}
+
 /* Damages a copy and looks at everything. Returns how many entries were still served. */
 static int try_damaged(const char *text, size_t nbytes, const char *wal_text, size_t wal_nbytes,
                        int n_items)
@@ -432,6 +467,8 @@ int main(void)
     RUN(test_exact);
     RUN(test_other_keys_get_nothing);
     RUN(test_altered_rows_ignored);
+    RUN(test_programs_in_the_file);
+    RUN(test_names_that_keep_nothing);
     RUN(test_damage);
     RUN(test_damaged_wal);
     RUN(test_kill);

@@ -165,6 +165,12 @@ static void tiktoken_form(void)
         "IR== 0", "==== 0", " 0",    "IQ== 9999999999", "IQ== 128000", "IQ== -1", "IQ== 0\nIg== 0"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         CHECK(!k->open("t", bad[i], strlen(bad[i])));
+    copy.n = 0;
+    for (int i = 0; i < 500; i++)
+        buf_adds(&copy, "YWFh"); /* 1500 bytes: to cut it everywhere takes the square of that */
+    buf_adds(&copy, " 0\n");
+    CHECK(!k->open("t", copy.data, copy.n) &&
+          strstr(error_last(), "line 1: a token of 1500 bytes"));
     buf_release(&text);
     buf_release(&copy);
 }

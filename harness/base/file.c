@@ -54,9 +54,12 @@ char *path_folder(const char *path)
 
 int dir_make(const char *path)
 {
-    char *p = xstrdup(path), *s = p;
+    char *p, *s;
     int rc = 0;
 
+    if (!*path)
+        return error("'' is no folder's name");
+    p = s = xstrdup(path);
     while (s && rc == 0) {
         s = strchr(s + 1, '/');
         if (s)
@@ -155,9 +158,12 @@ int file_map_open(struct file_map *m, const char *path)
 {
     struct stat st;
     void *data;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd;
 
     *m = (struct file_map){0};
+    if (file_may_open(path) != 0)
+        return -1;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return error("cannot open '%s': %s", path, strerror(errno));
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -209,15 +215,25 @@ static void remove_tmp(void *tmp)
 
 int atomic_file_open(struct atomic_file *a, const char *path)
 {
+    char *target = realpath(path, NULL); /* a link stays, and leads to what is written */
     struct buf tmp = {0};
+    struct stat st;
     int fd;
 
+    *a = (struct atomic_file){0};
+    if (target && stat(target, &st) == 0 && !S_ISREG(st.st_mode)) {
+        free(target);
+        return error("cannot write '%s': it is there and no regular file", path);
+    }
+    if (target && lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+        path = target;
     buf_addf(&tmp, "%s.XXXXXX.tmp", path);
     *a = (struct atomic_file){.path = xstrdup(path), .tmp = buf_detach(&tmp)};
+    free(target);
     stop_add(STOP_EXIT, remove_tmp, a->tmp); /* there is no such file before mkstemps() */
     fd = mkstemps(a->tmp, 4);
     if (fd < 0) {
-        error("cannot write '%s': %s", path, strerror(errno));
+        error("cannot write '%s': %s", a->path, strerror(errno));
         a->tmp[0] = 0;
         atomic_file_abort(a);
         return -1;
@@ -225,7 +241,7 @@ int atomic_file_open(struct atomic_file *a, const char *path)
     fchmod(fd, 0644);
     a->f = fdopen(fd, "wb");
     if (!a->f)
-        die("cannot open a stream for '%s': %s", path, strerror(errno));
+        die("cannot open a stream for '%s': %s", a->path, strerror(errno));
     return 0;
 }
 

@@ -1,4 +1,5 @@
 /* duo: dispatch to the commands. */
+#include <fcntl.h>
 #include <locale.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -109,10 +110,20 @@ static void keep_heap_small(void)
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
 }
 
+/* Where stdin, stdout or stderr is closed, the next file opened would take its number, and what is
+ * said would go there. Read-only, so that writing still fails. */
+static void fill_standard_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", fd ? O_RDONLY : O_RDWR);
+}
+
 int main(int argc, char **argv)
 {
     int rc;
 
+    fill_standard_streams();
     settle_libraries(argv);
     keep_heap_small();
     stop_install();

@@ -10,7 +10,7 @@ static int needs_backslash(const char *s, const char *at, int cell)
 {
     if (*at == '_' && cell)
         return at == s || !isalnum((unsigned char)at[-1]) || !isalnum((unsigned char)at[1]);
-    return strchr(cell ? "|<`[\\*" : "<`[", *at) != NULL;
+    return strchr(cell ? "|<`[\\*" : "<`[\\", *at) != NULL;
 }
 
 void doc_md_text(struct buf *out, const char *s, int cell)

@@ -99,23 +99,26 @@ static int query(sqlite3 *db, const char *sql, char *out, size_t nbytes)
     return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
+#define TABLE                                                                                      \
+    "CREATE TABLE results (cell TEXT NOT NULL, item TEXT NOT NULL, payload BLOB NOT NULL,"         \
+    " checksum TEXT NOT NULL, PRIMARY KEY (cell, item)) WITHOUT ROWID"
+
 /* The first process makes the table; the version is written in the same transaction. */
 static int make_schema(sqlite3 *db)
 {
     char sql[512];
 
-    snprintf(sql, sizeof(sql),
-             "CREATE TABLE results (cell TEXT NOT NULL, item TEXT NOT NULL, payload BLOB NOT NULL,"
-             " checksum TEXT NOT NULL, PRIMARY KEY (cell, item)) WITHOUT ROWID;"
-             "PRAGMA user_version = %d;",
-             SCHEMA_VERSION);
+    snprintf(sql, sizeof(sql), TABLE ";PRAGMA user_version = %d;", SCHEMA_VERSION);
     return sqlite3_exec(db, sql, NULL, NULL, NULL);
 }
 
-/* Version and integrity, inside a write transaction so that two processes do not both create. */
+/* Version, schema and integrity, the schema first: views, triggers and constraints are programs of
+ * whoever made the file, which reading, writing and checking would run. Inside a write transaction
+ * so that two processes do not both create. */
 static int check_content(sqlite3 *db, const char **why)
 {
-    char version[32], n_tables[32], integrity[256];
+    static const char others[] = "SELECT count(*) FROM sqlite_schema WHERE sql IS NOT '" TABLE "'";
+    char version[32], n_tables[32], n_others[32], integrity[256];
     int rc = query(db, "PRAGMA user_version", version, sizeof(version));
 
     *why = "it is damaged";
@@ -125,14 +128,15 @@ static int check_content(sqlite3 *db, const char **why)
         return rc;
     if (atoi(version) == 0 && atoi(n_tables) == 0)
         return make_schema(db);
-    rc = query(db, "PRAGMA integrity_check(1)", integrity, sizeof(integrity));
-    if (rc == SQLITE_OK && strcmp(integrity, "ok") != 0)
-        return SQLITE_CORRUPT;
-    if (rc == SQLITE_OK && atoi(version) != SCHEMA_VERSION) {
+    rc = query(db, others, n_others, sizeof(n_others));
+    if (rc == SQLITE_OK &&
+        (atoi(version) != SCHEMA_VERSION || atoi(n_tables) != 1 || atoi(n_others) != 0)) {
         *why = "it is no journal of this version";
         return SQLITE_FORMAT;
     }
-    return rc;
+    if (rc == SQLITE_OK)
+        rc = query(db, "PRAGMA integrity_check(1)", integrity, sizeof(integrity));
+    return rc == SQLITE_OK && strcmp(integrity, "ok") != 0 ? SQLITE_CORRUPT : rc;
 }
 
 static int set_up(struct journal *j, const char **why)
@@ -280,11 +284,16 @@ static void flush_at_signal(void *journal)
 
 int journal_open(struct journal **out, const char *path)
 {
-    struct journal *j = xcalloc(1, sizeof(*j));
-    int lock = lock_folder(path);
     const char *why = "";
+    struct journal *j;
     enum verdict v;
+    int lock;
 
+    *out = NULL;
+    if (!*path || *path == ':') /* SQLite's own: a file without a name, memory */
+        return error("'%s' is no journal's name: nothing would be kept", path);
+    j = xcalloc(1, sizeof(*j));
+    lock = lock_folder(path);
     j->path = xstrdup(path);
     v = try_open(j, &why);
     if (v == DAMAGED)

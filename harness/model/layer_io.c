@@ -46,7 +46,7 @@ static void make_head(char head[HEAD], const char *key, size_t nbytes)
 static FILE *open_file(const char *path, const char *key, size_t nbytes)
 {
     char want[HEAD], head[HEAD];
-    FILE *f = fopen(path, "rb");
+    FILE *f = file_exists(path) ? fopen(path, "rb") : NULL;
 
     make_head(want, key, nbytes);
     if (f && (fread(head, HEAD, 1, f) != 1 || memcmp(head, want, HEAD) != 0)) {

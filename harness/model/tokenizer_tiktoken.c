@@ -14,6 +14,9 @@
 
 enum { N_RANKS = 128000, N_SPECIALS = 256, BOS = N_RANKS, EOS = N_RANKS + 1 };
 
+/* Of a token; LLaMA-3's longest has 128 bytes. Its rules take the square of the length to find. */
+enum { MOST_BYTES = 1024 };
+
 static int base64_value(char c)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -54,6 +57,9 @@ int tiktoken_parse_line(const char *path, size_t number, const char *line, size_
     bytes->n = 0;
     if (!space || cut + 1 == n || n - cut > 9 || add_base64(bytes, line, cut) != 0)
         return error("%s line %zu: not a token in base64 and its rank", path, number);
+    if (bytes->n > MOST_BYTES)
+        return error("%s line %zu: a token of %zu bytes; at most %d are taken", path, number,
+                     bytes->n, MOST_BYTES);
     for (size_t i = cut + 1; i < n; i++) {
         if (line[i] < '0' || line[i] > '9')
             return error("%s line %zu: not a token in base64 and its rank", path, number);
