@@ -234,8 +234,8 @@ static void json_refuses(const char *text, size_t nbytes, const char *message)
 
 static void json_is_one_whole_value(void)
 {
-    static const size_t n_deep = 1000000;
-    char *deep = malloc(n_deep), objects[] = "{\"a\":";
+    static const size_t n_deep = 1000000, n_many = 9000000;
+    char *deep = malloc(n_deep), *many, objects[] = "{\"a\":";
     cJSON *j = json_parse(" {\"a\": 1} \r\n\t", 13, "F");
 
     CHECK(j != NULL);
@@ -257,6 +257,14 @@ static void json_is_one_whole_value(void)
     json_refuses(deep, n_deep, "bad JSON");
     memset(deep + n_deep / 2, ']', n_deep / 2);
     json_refuses(deep, n_deep, "bad JSON");
+    /* Values take much more memory than their text. */
+    many = malloc(n_many);
+    memset(many, ',', n_many);
+    json_refuses(many, n_many, "JSON of more than 8388608 values");
+    memset(many + 1, '"', 1);
+    many[n_many - 1] = '"';
+    json_refuses(many, n_many, "bad JSON"); /* of commas in a string there may be any number */
+    free(many);
     for (size_t i = 0; i < n_deep; i++)
         deep[i] = objects[i % 5];
     json_refuses(deep, n_deep, "bad JSON");

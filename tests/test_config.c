@@ -160,6 +160,8 @@ static void sizes(void)
     refuses("{\"vocab_size\": 1e308}", "field 'vocab_size'");
     refuses("{\"head_dim\": 100000}", "field 'head_dim'");
     refuses("{\"max_position_embeddings\": 4294967296}", "field 'max_position_embeddings'");
+    refuses("{\"max_position_embeddings\": 16777216, \"head_dim\": 128}",
+            "max_position_embeddings 16777216 times");
 }
 
 /* ---- duo's own form */
@@ -168,8 +170,7 @@ static void sizes(void)
     "{\"num_attention_heads\": " heads ", \"num_key_value_heads\": " kv                            \
     ", \"intermediate_size\": " m rest "}"
 #define WHOLE FORM("2", "1", "12", "")
-#define OWN(layers)                                                                                \
-    "{\"model_type\": \"duo-llama\", \"head_dim\": 4, \"duo_layers\": [" layers "]}"
+#define OWN(layers) "{\"model_type\": \"duo-llama\", \"head_dim\": 4, \"duo_layers\": [" layers "]}"
 
 static void own_form(void)
 {

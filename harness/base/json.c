@@ -45,10 +45,14 @@ static int check_keys(const cJSON *v, const char *where)
     return 0;
 }
 
+/* Of a text; cJSON takes 64 bytes for one of two. A tokenizer.json has a million. */
+enum { MOST_VALUES = 1 << 23 };
+
 /* cJSON takes any control character for white space or text, and any bytes for UTF-8. */
 static int check_text(const char *text, size_t nbytes, const char *where)
 {
     ptrdiff_t bad = utf8_valid(text, nbytes);
+    size_t n_values = 1;
     int in_string = 0;
 
     if (bad >= 0)
@@ -62,7 +66,11 @@ static int check_text(const char *text, size_t nbytes, const char *where)
             i++;
         else if (c < 0x20 && (in_string || !c || !strchr("\t\r\n", c)))
             return error("%s: bad JSON: control character 0x%02x at byte %zu", where, c, i);
+        else if (!in_string)
+            n_values += c == ',' || c == '[' || c == '{';
     }
+    if (n_values > MOST_VALUES)
+        return error("%s: JSON of more than %d values", where, MOST_VALUES);
     return 0;
 }
 

@@ -158,9 +158,9 @@ int dataset_parse(const struct task *t, const struct buf *lines, const struct bu
     if (t->labels)
         gold = (struct lines){buf_str(labels), buf_str(labels) + labels->n};
     out->docs = xcalloc(n, sizeof(*out->docs));
-    out->n = n;
     for (i = 0; rc == 0 && i < n && lines_next(&docs, &line, &nbytes); i++) {
         text = NULL;
+        out->n = i + 1; /* so many are touched, and released where one is bad */
         where.n = 0;
         buf_addf(&where, "%s line %zu", t->labels ? t->labels : path, i + 1);
         if (t->labels && !(text = next_label(&gold, where.data, &label)))

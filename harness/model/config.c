@@ -9,6 +9,9 @@
 #include "harness/base/file.h"
 #include "harness/base/json.h"
 
+/* Positions times head_dim: a million positions of 128, which takes 1 GB of rotary angles. */
+#define MOST_ANGLES ((size_t)1 << 27)
+
 /* A size field in [1, max]; absent: fallback, if that is not 0. */
 static int size_field(const cJSON *j, const char *key, const char *where, int64_t max,
                       size_t fallback, size_t *out)
@@ -152,6 +155,10 @@ static int read_sizes(struct llama_config *c, const cJSON *j, const char *where)
         return -1;
     if (c->head_dim % 2)
         return error("%s: head_dim %zu is odd", where, c->head_dim);
+    if (c->max_positions * c->head_dim > MOST_ANGLES)
+        return error("%s: max_position_embeddings %zu times head_dim %zu is more than %zu: angles "
+                     "that duo keeps in memory",
+                     where, c->max_positions, c->head_dim, (size_t)MOST_ANGLES);
     if (c->n_heads % c->n_kv_heads)
         return error("%s: num_attention_heads %zu is not a multiple of num_key_value_heads %zu",
                      where, c->n_heads, c->n_kv_heads);

@@ -9,8 +9,10 @@
 
 #include "harness/base/error.h"
 #include "harness/base/file.h"
+#include "harness/base/sha256.h"
 
 #define HEAD 256
+#define PIECE (1 << 20) /* bytes read at a time to be checked */
 #define MAX_JOBS 8
 
 enum job_kind { JOB_READ, JOB_WRITE_FILE, JOB_READ_FILE };
@@ -36,39 +38,58 @@ struct layer_io {
 
 /* ---- files */
 
-static void make_head(char head[HEAD], const char *key, size_t nbytes)
+/* The head's first line: version, key, bytes; the second: the SHA-256 of the block behind it. */
+static void make_head(char head[HEAD], const char *key, size_t nbytes, const char *sha256)
 {
     memset(head, '\n', HEAD);
-    head[snprintf(head, HEAD, "duo layer 1 %s %zu", key, nbytes)] = '\n';
+    head[snprintf(head, HEAD, "duo layer 2 %s %zu\n%s", key, nbytes, sha256)] = '\n';
 }
 
-/* Opens a layer file and reads its head; NULL: not there or of another kind. */
-static FILE *open_file(const char *path, const char *key, size_t nbytes)
+/* Opens a layer file and reads its head, the sum into sha256; NULL: not there or of another kind.
+ */
+static FILE *open_file(const char *path, const char *key, size_t nbytes, char sha256[65])
 {
-    char want[HEAD], head[HEAD];
+    char want[HEAD], head[HEAD] = "";
     FILE *f = file_exists(path) ? fopen(path, "rb") : NULL;
+    size_t n;
 
-    make_head(want, key, nbytes);
-    if (f && (fread(head, HEAD, 1, f) != 1 || memcmp(head, want, HEAD) != 0)) {
+    make_head(want, key, nbytes, "");
+    n = strcspn(want, "\n") + 1;
+    if (f && (fread(head, HEAD, 1, f) != 1 || memcmp(head, want, n) != 0)) {
         fclose(f);
         f = NULL;
     }
+    snprintf(sha256, 65, "%.64s", head + n);
     return f;
 }
 
 int layer_file_is(const char *path, const char *key, size_t nbytes)
 {
-    FILE *f = open_file(path, key, nbytes);
-    int is = f && fseeko(f, 0, SEEK_END) == 0 && ftello(f) == (off_t)(HEAD + nbytes);
+    char want[65], got[65], *piece;
+    FILE *f = open_file(path, key, nbytes, want);
+    struct sha256 sum;
+    size_t n;
 
-    if (f)
-        fclose(f);
-    return is;
+    if (!f)
+        return 0;
+    piece = xmalloc(PIECE);
+    sha256_init(&sum);
+    while ((n = fread(piece, 1, PIECE, f)) > 0)
+        sha256_update(&sum, piece, n);
+    sha256_final(&sum, got);
+    n = (size_t)(ftello(f) - HEAD);
+    fclose(f);
+    free(piece);
+    if (n == nbytes && strcmp(got, want) == 0)
+        return 1;
+    warning("%s is damaged: the layer is made again", path);
+    return 0;
 }
 
 static int read_file(const struct layer_io *io, const struct job *j)
 {
-    FILE *f = open_file(j->path, j->key, io->nbytes);
+    char sha256[65]; /* looked at when the file is taken over, not at every reading */
+    FILE *f = open_file(j->path, j->key, io->nbytes, sha256);
     int ok = f && fread(j->block, 1, io->nbytes, f) == io->nbytes;
 
     if (f)
@@ -79,9 +100,10 @@ static int read_file(const struct layer_io *io, const struct job *j)
 static int write_file(const struct layer_io *io, const struct job *j)
 {
     struct atomic_file a;
-    char head[HEAD];
+    char head[HEAD], sha256[65];
 
-    make_head(head, j->key, io->nbytes);
+    sha256_hex(j->block, io->nbytes, sha256);
+    make_head(head, j->key, io->nbytes, sha256);
     if (atomic_file_open(&a, j->path) != 0)
         return -1;
     if (fwrite(head, HEAD, 1, a.f) != 1 || fwrite(j->block, 1, io->nbytes, a.f) != io->nbytes) {

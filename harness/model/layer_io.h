@@ -23,8 +23,9 @@ uint64_t layer_io_write(struct layer_io *io, const char *path, const char *key, 
 uint64_t layer_io_read_file(struct layer_io *io, const char *path, const char *key, void *block);
 void layer_io_wait(struct layer_io *io, uint64_t job);
 
-/* Layer files: a head of 256 bytes with the key, 64 hex digits that say what the layer is, then the
- * block. Written whole or not at all. Is there one of this key and size? No message. */
+/* Layer files: a head of 256 bytes with the key, 64 hex digits that say what the layer is, and the
+ * block's SHA-256, then the block. Written whole or not at all. Is there one of this key and size
+ * whose block has that sum? Reads all of it; a warning where only the block is another. */
 int layer_file_is(const char *path, const char *key, size_t nbytes);
 
 #endif
