@@ -63,6 +63,10 @@ head -c 1000000 "$dir/duogpt/layer-00004.bin" >"$dir/cut" && mv "$dir/cut" "$dir
 run second $duogpt --layer-dir "$dir/duogpt" --host-limit 15MiB
 check resumes_what_is_whole said '4 of 6 layers were there from an earlier run'
 check resumed_gives_the_same same free second
+dd if=/dev/zero of="$dir/duogpt/layer-00002.bin" bs=256 seek=1 count=100 conv=notrunc 2>/dev/null
+run damaged $duogpt --layer-dir "$dir/duogpt"
+check damaged_layer_is_told_of said 'layer-00002.bin is damaged'
+check damaged_layer_is_made_again same free damaged
 run third $duogpt --alpha 0.25 --layer-dir "$dir/duogpt"
 check another_recipe_is_not_resumed [ $rc = 0 ]
 check another_recipe_resumes_nothing sh -c "! grep -q 'earlier run' '$dir/said'"
