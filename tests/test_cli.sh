@@ -603,6 +603,12 @@ rc=$?
 if [ $rc = 1 ] && grep -q "cannot write the results to stdout" err; then echo "ok full_stdout"; else
 	fail full_stdout "not told"
 fi
+ran="duo ... <&- >&-"
+"$duo" $one --quiet <&- >&- 2>err
+rc=$?
+if [ $rc = 1 ] && grep -q "cannot write the results to stdout: Bad file descriptor" err; then echo "ok closed_stdout"; else
+	fail closed_stdout "not told"
+fi
 ran="duo list >/dev/full"
 "$duo" list >/dev/full 2>err
 rc=$?
