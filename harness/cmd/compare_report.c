@@ -29,25 +29,36 @@ static void add_what(struct table *t, size_t row, const struct comparison *c)
     buf_release(&task);
 }
 
+/* A ruined model's perplexity has hundreds of digits. */
+static const char *number(char *out, size_t size, double v, int digits, int with_sign)
+{
+    const char *fmt = fabs(v) < 1e9 ? (with_sign ? "%+.*f" : "%.*f") : (with_sign ? "%+.*e" : "%.*e");
+
+    snprintf(out, size, fmt, digits, v);
+    return out;
+}
+
 /* Times in microseconds, shares in per cent. */
 static void add_values(struct table *t, size_t row, const struct comparison *c)
 {
     int is_speed = strcmp(c->metric, "speed") == 0;
     double scale = is_speed ? 1e-3 : 1;
     int digits = c->unit == UNIT_POINTS ? 2 : c->unit == UNIT_PLAIN ? 6 : is_speed ? 2 : 4;
-    const char *unit = c->unit == UNIT_PERCENT ? " %" : "";
+    const char *unit = c->unit == UNIT_PERCENT ? " %" : "", *us = is_speed ? " us" : "";
+    char a[40], b[40];
 
     if (isnan(c->from) || isnan(c->change))
         return;
-    table_set(t, row, 5, "%.*f%s", digits, c->from * scale, is_speed ? " us" : "");
-    table_set(t, row, 6, "%.*f%s", digits, c->to * scale, is_speed ? " us" : "");
+    table_set(t, row, 5, "%s%s", number(a, sizeof(a), c->from * scale, digits, 0), us);
+    table_set(t, row, 6, "%s%s", number(a, sizeof(a), c->to * scale, digits, 0), us);
     digits = c->unit == UNIT_PLAIN ? 6 : 2;
     if (c->change != 0 && fabs(c->change) < 0.005 && c->unit != UNIT_PLAIN)
         table_set(t, row, 7, "%+.1e%s", c->change, unit);
     else
-        table_set(t, row, 7, "%+.*f%s", digits, c->change, unit);
+        table_set(t, row, 7, "%s%s", number(a, sizeof(a), c->change, digits, 1), unit);
     if (!isnan(c->low))
-        table_set(t, row, 8, "%+.*f to %+.*f", digits, c->low, digits, c->high);
+        table_set(t, row, 8, "%s to %s", number(a, sizeof(a), c->low, digits, 1),
+                  number(b, sizeof(b), c->high, digits, 1));
     if (!isnan(c->p))
         table_set(t, row, 9, "%.3g", c->p);
     table_set(t, row, 10, "%s", change_by_names[c->by]);

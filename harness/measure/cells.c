@@ -94,21 +94,6 @@ void columns_release(struct columns *c)
     *c = (struct columns){0};
 }
 
-int metric_is_accuracy(const struct record *r)
-{
-    return strcmp(r->metric, "acc") == 0 || strcmp(r->metric, "acc_norm") == 0;
-}
-
-int metric_is_perplexity(const struct record *r)
-{
-    return strcmp(r->metric, "perplexity") == 0;
-}
-
-int metric_is_divergence(const struct record *r)
-{
-    return strcmp(r->metric, "kl_divergence") == 0 || strcmp(r->metric, "same_top1") == 0;
-}
-
 const struct record *column_sibling(const struct columns *c, size_t cell, const struct record *like,
                                     const char *metric)
 {

@@ -29,12 +29,6 @@ void columns_init(struct columns *c, const struct cells *cells, const struct rec
                   size_t n);
 void columns_release(struct columns *c);
 
-/* Accuracies are shares of 1 and shown in per cent. */
-int metric_is_accuracy(const struct record *r);
-int metric_is_perplexity(const struct record *r);
-/* "kl_divergence" and "same_top1": say how far a cell is from the dense one. */
-int metric_is_divergence(const struct record *r);
-
 /* The cell's record of another metric of the same task, window and BOS habit, or NULL. */
 const struct record *column_sibling(const struct columns *c, size_t cell, const struct record *like,
                                     const char *metric);

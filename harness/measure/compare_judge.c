@@ -35,11 +35,6 @@ char *record_samples_path(const char *dir, const struct record *r)
     return buf_detach(&path);
 }
 
-static int is_share(const struct record *r)
-{
-    return metric_is_accuracy(r) || strcmp(r->metric, "same_top1") == 0;
-}
-
 /* +1: more is better. */
 static int direction(const char *metric)
 {
@@ -62,9 +57,10 @@ static int excludes_zero(const struct comparison *c)
 }
 
 /* exp(x) - 1 in per cent */
+/* Finite: of ruined models the end of an interval is beyond what a double holds. */
 static double percent(double log_ratio)
 {
-    return 100 * expm1(log_ratio);
+    return 100 * expm1(log_ratio > 700 ? 700 : log_ratio);
 }
 
 static void set_log_interval(struct comparison *c, double log_ratio, double half)
@@ -169,7 +165,7 @@ static int judge_quality(struct comparison *c, const struct compare_options *o)
         c->why = xstrdup("a perplexity that is not above 0");
         return 0;
     }
-    c->unit = is_share(a) ? UNIT_POINTS : metric_is_perplexity(a) ? UNIT_PERCENT : UNIT_PLAIN;
+    c->unit = metric_is_share(a) ? UNIT_POINTS : metric_is_perplexity(a) ? UNIT_PERCENT : UNIT_PLAIN;
     c->from = a->value * (c->unit == UNIT_POINTS ? 100 : 1);
     c->to = b->value * (c->unit == UNIT_POINTS ? 100 : 1);
     c->change = c->unit == UNIT_PERCENT ? 100 * (b->value / a->value - 1) : c->to - c->from;

@@ -65,6 +65,7 @@ static void set_cell(struct table *t, size_t row, const struct block *k, size_t 
 void block_layers(const struct record *const *records, size_t n, struct doc *out)
 {
     struct block k = {.records = (const struct record **)records, .n = n};
+    struct buf first = {0};
     struct table t;
 
     cells_init(&k.cells, records, n);
@@ -75,11 +76,16 @@ void block_layers(const struct record *const *records, size_t n, struct doc *out
     for (size_t i = 0; i < k.cells.n; i++)
         set_cell(&t, table_add_row(&t), &k, i);
     doc_table(out, "layers", "Layers:", &t, 1);
+    if (isnan(records[0]->tokens))
+        buf_adds(&first, "tokens");
+    else
+        buf_addf(&first, "%.0f tokens", records[0]->tokens);
     doc_put(out, DOC_TEXT,
-            "Zeros of a layer's linears, gone ones included. Errors over the first %.0f tokens of "
-            "the text, means of relative L2 norms: a layer's own, given the dense model's input, "
-            "against what the dense layer adds to the residual stream; and of the stream after the "
-            "last layer.",
-            records[0]->tokens);
+            "Zeros of a layer's linears, gone ones included. Errors over the first %s of the text, "
+            "means of relative L2 norms: a layer's own, given the dense model's input, against "
+            "what the dense layer adds to the residual stream; and of the stream after the last "
+            "layer.",
+            first.data);
+    buf_release(&first);
     cells_release(&k.cells);
 }

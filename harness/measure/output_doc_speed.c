@@ -28,11 +28,13 @@ static int is_dense(const struct record *r)
     return r->method && strcmp(r->method, "dense") == 0 && !(r->act_sparsity > 0);
 }
 
-/* "50", "2:4" */
+/* "50", "2:4", "-" for what is not known */
 static void add_share(struct buf *b, double share, const char *nm)
 {
     if (nm)
         buf_adds(b, nm);
+    else if (isnan(share))
+        buf_addc(b, '-');
     else
         buf_addf(b, "%.4g", 100 * share);
 }
@@ -43,10 +45,9 @@ static void set_work(struct table *t, size_t row, const struct record *r)
     static const char linear[] = "linear_";
     size_t n = sizeof(linear) - 1;
 
-    if (strcmp(r->task, "decode") == 0)
-        table_set(t, row, COL_WORK, "decode @%.0f", r->context);
-    else if (!isnan(r->context))
-        table_set(t, row, COL_WORK, "%s %.0f", r->task, r->context);
+    if (!isnan(r->context))
+        table_set(t, row, COL_WORK, "%s %s%.0f", r->task,
+                  strcmp(r->task, "decode") == 0 ? "@" : "", r->context);
     else
         table_set(t, row, COL_WORK, "%s %s", strncmp(r->task, linear, n) ? r->task : r->task + n,
                   r->cache ? r->cache : "");
@@ -69,12 +70,8 @@ static void set_weights(struct table *t, size_t row, const struct record *r)
 
 static void set_number(struct table *t, size_t row, size_t col, const char *fmt, double v)
 {
-    char text[64];
-
-    if (isnan(v))
-        return;
-    snprintf(text, sizeof(text), fmt, v);
-    table_set(t, row, col, "%s", text);
+    if (!isnan(v))
+        table_set(t, row, col, fmt, v);
 }
 
 static void set_row(struct table *t, size_t row, const struct record *r)
@@ -90,22 +87,36 @@ static void set_row(struct table *t, size_t row, const struct record *r)
     set_number(t, row, COL_PEAK, "%.1f", r->peak_gbps_pct);
     if (!isnan(r->speedup))
         table_set(t, row, COL_SPEEDUP, "%.3f \xc2\xb1 %.3f", r->speedup, r->speedup_err);
-    set_number(t, row, COL_WIKI2, "%.3f", r->scored_perplexity);
+    set_number(t, row, COL_WIKI2, r->scored_perplexity < 1e5 ? "%.3f" : "%.3e", r->scored_perplexity);
     set_number(t, row, COL_ACC, "%.2f", 100 * r->scored_acc);
 }
 
-/* "Measured read rate 2950.1 GB/s; clocks 1980 / 2619 MHz, 650 W, 55 C, throttled: power." */
+/* " Clocks 1980 / 2619 MHz, 650 W, 55 C at first.", as far as they are known */
+static void add_clocks(struct buf *out, const struct record *r)
+{
+    buf_addf(out, " Clocks %.0f", r->compute_mhz);
+    if (!isnan(r->memory_mhz))
+        buf_addf(out, " / %.0f", r->memory_mhz);
+    buf_adds(out, " MHz");
+    if (!isnan(r->watts))
+        buf_addf(out, ", %.0f W", r->watts);
+    if (!isnan(r->celsius))
+        buf_addf(out, ", %.0f C", r->celsius);
+    buf_adds(out, " at first.");
+}
+
+/* "Memory reads at 2950.1 GB/s, measured in the same process. Clocks ... Throttled ..." */
 static void add_device_note(const struct record *const *records, size_t n, struct buf *out)
 {
     const struct record *r = records[0];
     int any = 0;
 
-    buf_addf(out, "Memory reads at %.1f GB/s, measured in the same process.", r->read_gbps);
+    if (!isnan(r->read_gbps))
+        buf_addf(out, "Memory reads at %.1f GB/s, measured in the same process.", r->read_gbps);
     for (size_t i = 0; i < n; i++)
         any |= records[i]->throttle && strcmp(records[i]->throttle, "none") != 0;
     if (!isnan(r->compute_mhz))
-        buf_addf(out, " Clocks %.0f / %.0f MHz, %.0f W, %.0f C at first.", r->compute_mhz,
-                 r->memory_mhz, r->watts, r->celsius);
+        add_clocks(out, r);
     else
         buf_adds(out, " Clocks are not known.");
     if (any)
@@ -232,7 +243,10 @@ void block_sentences(const struct record *const *records, size_t n, struct doc *
 
             if (!is_headline(r, tasks[k], records, n))
                 continue;
-            if (k == 0)
+            if (k != 1 && isnan(r->context))
+                buf_addf(&b, "%s, %s:\n", k == 0 ? "Decoding" : "A prompt",
+                         r->method ? r->method : "-");
+            else if (k == 0)
                 buf_addf(&b, "Decoding after %.0f tokens, %s:\n", r->context,
                          r->method ? r->method : "-");
             else if (k == 1)

@@ -113,7 +113,7 @@ static void add_result(cJSON *top, const struct record *r)
     set(child(top, "n-shot"), r->task, cJSON_CreateNumber(0));
     if (metric_is_accuracy(r) || metric_is_perplexity(r) || metric_is_divergence(r))
         set(child(child(top, "higher_is_better"), r->task), r->metric,
-            cJSON_CreateBool(metric_is_accuracy(r) || strcmp(r->metric, "same_top1") == 0));
+            cJSON_CreateBool(metric_is_share(r)));
     samples = child(child(top, "n-samples"), r->task);
     set(samples, "original", new_count(r->n_total));
     set(samples, "effective", new_count(r->n));

@@ -14,11 +14,12 @@
 #include "harness/measure/pyjson.h"
 #include "harness/measure/record_fields.h"
 
-#define FIELD(kind_, group_, member)                                                               \
+#define FIELD_IN(range_, kind_, group_, member)                                                    \
     {                                                                                              \
-        .name = #member, .kind = FIELD_##kind_, .group = GROUP_##group_,                           \
+        .name = #member, .kind = FIELD_##kind_, .group = GROUP_##group_, .range = RANGE_##range_,  \
         .offset = offsetof(struct record, member)                                                  \
     }
+#define FIELD(kind_, group_, member) FIELD_IN(ANY, kind_, group_, member)
 
 const struct record_field record_fields[] = {
     FIELD(STRING, RUN, run_id),
@@ -35,10 +36,10 @@ const struct record_field record_fields[] = {
     FIELD(COUNT, MODEL, n_linear_params),
     FIELD(COUNT, RESULT, effective_params),
     FIELD(STRING, RECIPE, method),
-    FIELD(NUMBER, RECIPE, weight_sparsity),
-    FIELD(NUMBER, RESULT, weight_zeros),
-    FIELD(NUMBER, RECIPE, act_sparsity),
-    FIELD(NUMBER, RESULT, act_zeros),
+    FIELD_IN(SHARE, NUMBER, RECIPE, weight_sparsity),
+    FIELD_IN(SHARE, NUMBER, RESULT, weight_zeros),
+    FIELD_IN(SHARE, NUMBER, RECIPE, act_sparsity),
+    FIELD_IN(SHARE, NUMBER, RESULT, act_zeros),
     FIELD(STRING, RECIPE, act_rule),
     FIELD(STRING, RECIPE, act_allocation),
     FIELD(STRING, RECIPE, act_ratios_sha256),
@@ -46,11 +47,11 @@ const struct record_field record_fields[] = {
     FIELD(STRING, RECIPE, nm),
     FIELD(NUMBER, RECIPE, alpha),
     FIELD(STRING, RECIPE, correct),
-    FIELD(NUMBER, RECIPE, refit_beta),
+    FIELD_IN(FROM_0, NUMBER, RECIPE, refit_beta),
     FIELD(COUNT, RECIPE, refit_steps),
     FIELD(STRING, RECIPE, order),
     FIELD(STRING, RECIPE, lazy),
-    FIELD(NUMBER, RECIPE, damp),
+    FIELD_IN(FROM_0, NUMBER, RECIPE, damp),
     FIELD(COUNT, RECIPE, block),
     FIELD(STRING, RECIPE, calib),
     FIELD(STRING, RECIPE, calib_sha256),
@@ -61,7 +62,7 @@ const struct record_field record_fields[] = {
     FIELD(STRING, PLACE, device),
     FIELD(STRING, PLACE, dtype),
     FIELD(COUNT, PLACE, threads),
-    FIELD(NUMBER, PLACE, limit),
+    FIELD_IN(FROM_0, NUMBER, PLACE, limit),
     FIELD(STRING, TASK, task),
     FIELD(STRING, TASK, version),
     FIELD(STRING, TASK, data_sha256),
@@ -71,23 +72,24 @@ const struct record_field record_fields[] = {
     FIELD(COUNT, TASK, n_total),
     FIELD(COUNT, TASK, tokens),
     FIELD(STRING, TASK, metric),
-    FIELD(NUMBER, RESULT, value),
+    FIELD_IN(SCORE, NUMBER, RESULT, value),
     {.name = "stderr",
      .kind = FIELD_NUMBER,
      .group = GROUP_RESULT,
+     .range = RANGE_SCORE,
      .offset = offsetof(struct record, stderr_)},
     FIELD(STRING, PAIRED, baseline),
-    FIELD(NUMBER, PAIRED, diff),
-    FIELD(NUMBER, PAIRED, diff_stderr),
-    FIELD(NUMBER, PAIRED, diff_low),
-    FIELD(NUMBER, PAIRED, diff_high),
+    FIELD_IN(SCORE, NUMBER, PAIRED, diff),
+    FIELD_IN(SCORE, NUMBER, PAIRED, diff_stderr),
+    FIELD_IN(SCORE, NUMBER, PAIRED, diff_low),
+    FIELD_IN(SCORE, NUMBER, PAIRED, diff_high),
     FIELD(COUNT, PAIRED, gained),
     FIELD(COUNT, PAIRED, lost),
-    FIELD(NUMBER, PAIRED, p_value),
+    FIELD_IN(SHARE, NUMBER, PAIRED, p_value),
     FIELD(NUMBER, PAIRED, log_ratio),
-    FIELD(NUMBER, PAIRED, log_ratio_stderr),
-    FIELD(NUMBER, RUN, seconds),
-    FIELD(NUMBER, RUN, prune_seconds),
+    FIELD_IN(FROM_0, NUMBER, PAIRED, log_ratio_stderr),
+    FIELD_IN(FROM_0, NUMBER, RUN, seconds),
+    FIELD_IN(FROM_0, NUMBER, RUN, prune_seconds),
     FIELD(COUNT, RUN, prune_nbytes),
     FIELD(STRINGS, RESULT, warnings),
     FIELD(STRING, WORK, path),
@@ -98,25 +100,25 @@ const struct record_field record_fields[] = {
      .group = GROUP_SPEED,
      .offset = offsetof(struct record, samples_ns),
      .n_offset = offsetof(struct record, n_samples)},
-    FIELD(NUMBER, SPEED, median_ns),
-    FIELD(NUMBER, SPEED, mad_ns),
-    FIELD(NUMBER, SPEED, noise_pct),
+    FIELD_IN(ABOVE_0, NUMBER, SPEED, median_ns),
+    FIELD_IN(FROM_0, NUMBER, SPEED, mad_ns),
+    FIELD_IN(FROM_0, NUMBER, SPEED, noise_pct),
     FIELD(COUNT, SPEED, outliers),
     FIELD(NUMBER, SPEED, drift_pct),
     FIELD(STRING, SPEED, stopped),
-    FIELD(NUMBER, SPEED, tokens_per_s),
-    FIELD(NUMBER, SPEED, bytes_moved),
-    FIELD(NUMBER, SPEED, read_gbps),
-    FIELD(NUMBER, SPEED, peak_gbps_pct),
+    FIELD_IN(ABOVE_0, NUMBER, SPEED, tokens_per_s),
+    FIELD_IN(FROM_0, NUMBER, SPEED, bytes_moved),
+    FIELD_IN(ABOVE_0, NUMBER, SPEED, read_gbps),
+    FIELD_IN(FROM_0, NUMBER, SPEED, peak_gbps_pct),
     FIELD(STRING, SPEED, speedup_over),
-    FIELD(NUMBER, SPEED, speedup),
-    FIELD(NUMBER, SPEED, speedup_err),
-    FIELD(NUMBER, SPEED, speedup_other),
-    FIELD(NUMBER, SPEED, scored_perplexity),
-    FIELD(NUMBER, SPEED, scored_acc),
-    FIELD(NUMBER, SPEED, compute_mhz),
-    FIELD(NUMBER, SPEED, memory_mhz),
-    FIELD(NUMBER, SPEED, watts),
+    FIELD_IN(ABOVE_0, NUMBER, SPEED, speedup),
+    FIELD_IN(ERROR, NUMBER, SPEED, speedup_err),
+    FIELD_IN(ABOVE_0, NUMBER, SPEED, speedup_other),
+    FIELD_IN(PERPLEXITY, NUMBER, SPEED, scored_perplexity),
+    FIELD_IN(SHARE, NUMBER, SPEED, scored_acc),
+    FIELD_IN(FROM_0, NUMBER, SPEED, compute_mhz),
+    FIELD_IN(FROM_0, NUMBER, SPEED, memory_mhz),
+    FIELD_IN(FROM_0, NUMBER, SPEED, watts),
     FIELD(NUMBER, SPEED, celsius),
     FIELD(STRING, SPEED, throttle),
     {.name = "by_layer",
@@ -143,7 +145,7 @@ const double *field_numbers(const struct record *r, const struct record_field *f
     return *(double *const *)((const char *)r + f->offset);
 }
 
-static int is_number(const struct record_field *f)
+int field_is_number(const struct record_field *f)
 {
     return f->kind == FIELD_NUMBER || f->kind == FIELD_COUNT || f->kind == FIELD_BOOL;
 }
@@ -152,7 +154,7 @@ void record_init(struct record *r)
 {
     memset(r, 0, sizeof(*r));
     for (const struct record_field *f = record_fields; f->name; f++)
-        if (is_number(f))
+        if (field_is_number(f))
             *(double *)((char *)r + f->offset) = NAN;
 }
 
@@ -246,7 +248,7 @@ void field_add_line(struct buf *b, const struct record *r, const struct record_f
         buf_addf(b, "%s=", f->name);
         json_add_quoted(b, field_string(r, f));
         buf_addc(b, '\n');
-    } else if (is_number(f) && !isnan(field_number(r, f))) {
+    } else if (field_is_number(f) && !isnan(field_number(r, f))) {
         buf_addf(b, "%s=", f->name);
         pyjson_add_number(b, field_number(r, f));
         buf_addc(b, '\n');
@@ -276,7 +278,7 @@ void record_id(const struct record *r, char out[17])
 int record_is_speed(const struct record *r)
 {
     for (const struct record_field *f = record_fields; f->name; f++)
-        if (f->group == GROUP_SPEED && is_number(f) && !isnan(field_number(r, f)))
+        if (f->group == GROUP_SPEED && field_is_number(f) && !isnan(field_number(r, f)))
             return 1;
     return r->n_samples > 0;
 }
@@ -289,48 +291,6 @@ int record_is_layers(const struct record *r)
 void record_cell_id(const struct record *r, char out[17])
 {
     identity_id(r, GROUP_PLACE, out);
-}
-
-/* What a number of this kind may be: unknown always, never infinite. */
-static int number_fits(enum field_kind kind, double v)
-{
-    if (isnan(v))
-        return 1;
-    if (kind == FIELD_COUNT)
-        return v >= 0 && v <= 0x1p53 && v == floor(v);
-    if (kind == FIELD_BOOL)
-        return v == 0 || v == 1;
-    return isfinite(v);
-}
-
-int record_check(const struct record *r, const char *where)
-{
-    const char *task = r->task ? r->task : "?", *metric = r->metric ? r->metric : "?";
-    const char *colon = where[0] ? ": " : "";
-
-    if (!r->task || !r->metric || !r->model || !r->protocol)
-        return error("%s%srecord of %s %s: no %s", where, colon, task, metric,
-                     !r->task     ? "task"
-                     : !r->metric ? "metric"
-                     : !r->model  ? "model"
-                                  : "protocol");
-    if (!isfinite(r->value))
-        return error("%s%s%s %s is %g, which is not a result", where, colon, task, metric,
-                     r->value);
-    for (const struct record_field *f = record_fields; f->name; f++)
-        if (is_number(f) && !number_fits(f->kind, field_number(r, f)))
-            return error("%s%s%s %s: field '%s' cannot be %.17g", where, colon, task, metric,
-                         f->name, field_number(r, f));
-    for (const struct record_field *f = record_fields; f->name; f++) {
-        size_t n = 0;
-        const double *v = f->kind == FIELD_NUMBERS ? field_numbers(r, f, &n) : NULL;
-
-        for (size_t i = 0; i < n; i++)
-            if (!isfinite(v[i]))
-                return error("%s%s%s %s: field '%s': number %zu is %g", where, colon, task, metric,
-                             f->name, i, v[i]);
-    }
-    return 0;
 }
 
 int records_add(struct records *rs, struct record *r)

@@ -140,8 +140,17 @@ int record_is_speed(const struct record *r);
 /* Is it of each layer? */
 int record_is_layers(const struct record *r);
 
-/* Refuses, naming task and metric: no task, metric, model or protocol; a value that is not finite;
- * infinity or a fractional count elsewhere. `where` begins the message, "" for nothing. 0 or
+/* Accuracies are shares of 1 and shown in per cent. */
+int metric_is_accuracy(const struct record *r);
+int metric_is_perplexity(const struct record *r);
+/* "kl_divergence" and "same_top1": say how far a cell is from the dense one. */
+int metric_is_divergence(const struct record *r);
+/* From 0 to 1: the accuracies and same_top1. */
+int metric_is_share(const struct record *r);
+
+/* Refuses, naming task and metric: no task, metric, model or protocol; a value that is not finite
+ * or that the metric cannot have; infinity, a fractional count, a share above 1, a time of nothing;
+ * one end of an interval without the other. `where` begins the message, "" for nothing. 0 or
  * error(). */
 int record_check(const struct record *r, const char *where);
 

@@ -26,10 +26,22 @@ enum field_group {
     GROUP_SPEED,  /* measured, speed records */
     GROUP_LAYERS, /* measured, records of each layer */
 };
+/* What FIELD_NUMBER may be where it is known; record_check() has the bounds. Nothing measured or
+ * asked comes near them: they are there for files that others wrote. */
+enum field_range {
+    RANGE_ANY,
+    RANGE_FROM_0,
+    RANGE_ABOVE_0,
+    RANGE_SHARE, /* 0 to 1 */
+    RANGE_PERPLEXITY,
+    RANGE_ERROR, /* of the speed-up */
+    RANGE_SCORE, /* as the record's metric */
+};
 struct record_field {
     const char *name; /* NULL ends the table */
     enum field_kind kind;
     enum field_group group;
+    enum field_range range;
     size_t offset;   /* into struct record */
     size_t n_offset; /* of the count of FIELD_NUMBERS */
 };
@@ -39,6 +51,9 @@ extern const struct record_field record_fields[];
 
 /* By its name in files, or NULL. */
 const struct record_field *record_field_find(const char *name);
+
+/* One double, NaN where unknown: FIELD_NUMBER, FIELD_COUNT, FIELD_BOOL. */
+int field_is_number(const struct record_field *f);
 
 /* The member itself; the kind says its type. */
 const char *field_string(const struct record *r, const struct record_field *f);

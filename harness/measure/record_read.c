@@ -142,9 +142,7 @@ double record_number(const struct record_line *l, const char *field)
     const cJSON *v = cJSON_GetObjectItemCaseSensitive(l->unknown, field);
 
     if (f)
-        return f->kind == FIELD_NUMBER || f->kind == FIELD_COUNT || f->kind == FIELD_BOOL
-                   ? field_number(&l->rec, f)
-                   : NAN;
+        return field_is_number(f) ? field_number(&l->rec, f) : NAN;
     return cJSON_IsBool(v)                                 ? cJSON_IsTrue(v)
            : cJSON_IsNumber(v) && isfinite(v->valuedouble) ? v->valuedouble
                                                            : NAN;

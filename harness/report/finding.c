@@ -116,7 +116,11 @@ static void add_quality(struct buf *out, const struct facts *f, const struct cel
     if (f->n_acc)
         buf_addf(out, "%.1f" NBSP "%%", 100 * c->acc.value);
     else
-        buf_addf(out, "perplexity %.*f", c->perplexity.value < 100 ? 2 : 0, c->perplexity.value);
+        buf_addf(out,
+                 c->perplexity.value < 100   ? "perplexity %.2f"
+                 : c->perplexity.value < 1e5 ? "perplexity %.0f"
+                                             : "perplexity %.2e",
+                 c->perplexity.value);
 }
 
 /* "3.2 points more than dense", and whether that is within two standard errors; paired errors,
@@ -131,8 +135,11 @@ static void add_difference(struct buf *out, const struct facts *f, const struct 
         buf_addf(out, "%.1f points %s %s", 100 * fabs(diff), diff < 0 ? "less than" : "more than",
                  than);
     else
-        buf_addf(out, "%.*f times that of %s", x.value / y.value < 1.1 ? 3 : 2, x.value / y.value,
-                 than);
+        buf_addf(out,
+                 x.value / y.value < 1.1   ? "%.3f times that of %s"
+                 : x.value / y.value < 1e5 ? "%.2f times that of %s"
+                                           : "%.2e times that of %s",
+                 x.value / y.value, than);
     if (!isnan(se) && fabs(diff) < 2 * se)
         buf_adds(out, " (within the errors)");
 }
