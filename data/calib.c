@@ -119,12 +119,10 @@ static int is_file_spec(const char *spec, const char **colon)
 {
     const char *name = strrchr(spec, '/'), *at = strstr(name ? name : spec, ".i32");
 
-    *colon = NULL;
-    if (!at)
-        return 0;
-    if (at[4] == ':')
-        *colon = at + 4;
-    return at[4] == 0 || at[4] == ':';
+    while (at && at[4] && at[4] != ':')
+        at = strstr(at + 1, ".i32");
+    *colon = at && at[4] ? at + 4 : NULL;
+    return at != NULL;
 }
 
 static int check_window(const struct calib *c, const struct calib_source *src)

@@ -12,6 +12,7 @@
 #include "harness/base/json.h"
 #include "harness/base/memory.h"
 #include "harness/base/sha256.h"
+#include "harness/base/text.h"
 #include "harness/base/words.h"
 #include "tests/test.h"
 
@@ -188,7 +189,31 @@ static void messages_are_one_harmless_line(void)
 {
     error("tensor '%s'", "a\nb\033[2J\x7f\tc\xc2\x9b"
                          "1m\xc3\xa9");
-    CHECK_STR(error_last(), "tensor 'a?b?[2J??c??1m\xc3\xa9'");
+    CHECK_STR(error_last(), "tensor 'a?b?[2J??c?1m\xc3\xa9'");
+    error("model '%s'", "a\xe2\x80\xaegpj.\xe2\x80\xa8x\xe2\x81\xa6\xd8\x9c\xe2\x82\xac");
+    CHECK_STR(error_last(), "model 'a?gpj.?x??\xe2\x82\xac'");
+    error("%s", "a\xe2\x80");
+    CHECK_STR(error_last(), "a\xe2\x80");
+}
+
+/* Whatever the name is, the reason is there, and what was whole UTF-8 is. */
+static void long_messages_keep_their_ends(void)
+{
+    static char name[100001];
+
+    for (size_t n = 900; n < sizeof(name); n += n < 1100 ? 1 : 9173) {
+        size_t n_said;
+
+        for (size_t i = 0; i < n; i++)
+            name[i] = "\xe2\x82\xac"[i % 3];
+        name[n - n % 3] = 0;
+        error("F: tensor '%s' has no shape", name);
+        n_said = strlen(error_last());
+        CHECK(strncmp(error_last(), "F: tensor '\xe2\x82\xac", 14) == 0);
+        CHECK(n_said < 1024 && strcmp(error_last() + n_said - 14, "' has no shape") == 0);
+        CHECK(utf8_valid(error_last(), n_said) == -1);
+        CHECK((n_said == n - n % 3 + 25) == !strstr(error_last(), " ... "));
+    }
 }
 
 static void folders_are_made(void)
@@ -245,10 +270,14 @@ static void json_is_one_whole_value(void)
     json_refuses("{\"a\": 1}}", 9, "something follows the value at byte 8");
     json_refuses("1 2", 3, "something follows the value at byte 2");
     json_refuses("{}\0", 3, "control character 0x00 at byte 2");
-    json_refuses("{\x0f\"a\": 1}", 9, "bad JSON: control character 0x0f at byte 1");
-    json_refuses("{\"a\nb\": 1}", 10, "bad JSON: control character 0x0a at byte 3");
-    json_refuses("{\"\\\"\x01\": 1}", 10, "bad JSON: control character 0x01 at byte 4");
-    json_refuses("{\"\x97\": 1}", 8, "bad JSON: invalid UTF-8 at byte 2");
+    json_refuses("{\x0f\"a\": 1}", 9, "control character 0x0f at byte 1");
+    json_refuses("{\"a\nb\": 1}", 10, "control character 0x0a at byte 3");
+    json_refuses("{\"\\\"\x01\": 1}", 10, "control character 0x01 at byte 4");
+    json_refuses("{\"\x97\": 1}", 8, "invalid UTF-8 at byte 2");
+    json_refuses("{\"a\\u0000b\": 1}", 15, "a string holds a NUL (\\u0000) at byte 3");
+    j = json_parse("[\"\\\\u0000\"]", 11, "F");
+    CHECK(j && strcmp(j->child->valuestring, "\\u0000") == 0);
+    cJSON_Delete(j);
     json_refuses("{'a': 1}", 8, "bad JSON");
     json_refuses("{\"a\": NaN}", 10, "bad JSON");
     json_refuses("[1,]", 4, "bad JSON");
@@ -413,6 +442,7 @@ int main(void)
     RUN(files_that_cannot_be_read_or_written);
     RUN(huge_files_are_not_read_whole);
     RUN(messages_are_one_harmless_line);
+    RUN(long_messages_keep_their_ends);
     RUN(folders_are_made);
     RUN(paths_are_joined);
     RUN(json_is_one_whole_value);

@@ -254,6 +254,9 @@ unset DUO_CACHE
 refuses no_model 1 "no model folder 'nowhere'" eval -m nowhere -t piqa --data "$demo"
 refuses model_not_fetched 1 "duo fetch some/model" eval -m some/model -t piqa --data "$demo"
 refuses model_without_config 1 "config.json': No such file" eval -m empty -t piqa --data "$demo"
+mkdir -p text/wikitext/wikitext-2-raw
+printf 'a\n b\377\n' >text/wikitext/wikitext-2-raw/wiki.test.raw
+refuses text_that_is_none 1 "wikitext/wikitext-2-raw/wiki.test.raw: invalid UTF-8 at byte 4" eval -m "$demo/model" -t wikitext2 --data text
 refuses no_data 1 "duo fetch piqa" eval -m "$demo/model" -t piqa --data nowhere
 refuses no_data_by_default 1 "duo fetch wikitext" eval -m "$demo/model" -t wikitext2
 refuses no_set 1 "duo fetch boolq" eval -t boolq --data empty

@@ -49,6 +49,9 @@ expect one_file 2 "two files" compare base.jsonl
 expect no_file 1 "none.jsonl" compare base.jsonl none.jsonl
 expect unknown_option 2 "unknown option" compare base.jsonl again.jsonl --colour
 expect unknown_field 2 "no field 'colour'" compare base.jsonl again.jsonl --across colour
+expect no_field 2 "no field ''" compare base.jsonl again.jsonl --across ''
+expect empty_field 2 "no field ''" compare base.jsonl again.jsonl --across alpha,
+expect two_rules_in_one 2 "a --fail-if of its own" compare base.jsonl again.jsonl --fail-if 'ppl>1%,acc<1'
 expect other_samples 1 "base/" compare alpha.jsonl base.jsonl --across alpha --base-samples base --new-samples base
 : >empty.jsonl
 expect nothing_to_compare 3 "0 compared" compare empty.jsonl base.jsonl
@@ -69,7 +72,10 @@ expect rerun_no_line 1 "no record at '7'" rerun base.jsonl:7
 expect rerun_no_record 2 "FILE:LINE" rerun
 sed 's/"command": "duo eval/"command": "rm -rf/' one.jsonl >evil.jsonl
 expect rerun_runs_duo_alone 1 "only what eval and bench made" rerun evil.jsonl:1
-sed 's/"command": "duo eval/"command": "duo eval --out evil.out --save-calib evil.out --resume evil.out/' one.jsonl \
+sed 's/"command": "duo eval/"command": "duo eval --out evil.out --save-calib evil.out --resume evil.out --layer-dir evil.out/' one.jsonl \
 	>evil.jsonl
+sed "s/\"command\": \"duo eval/\"command\": \"duo eval 'open/" one.jsonl >open.jsonl
+expect rerun_open_quote 1 "the record's command: a quote without an end" rerun open.jsonl:1
+[ "$(wc -l <err)" -eq 1 ] && echo "ok rerun_says_one_line" || echo "not ok rerun_says_one_line"
 expect rerun_writes_nothing 0 "1 SAME" rerun evil.jsonl:1 --quiet
 [ -e evil.out ] && echo "not ok rerun_wrote" || echo "ok rerun_wrote_nothing"

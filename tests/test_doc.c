@@ -43,6 +43,16 @@ static void test_csv_escapes(void)
     CHECK_STR(escaped(doc_csv_text, "a,b"), "\"a,b\"");
     CHECK_STR(escaped(doc_csv_text, "say \"x\""), "\"say \"\"x\"\"\"");
     CHECK_STR(escaped(doc_csv_text, "two\nlines"), "\"two\nlines\"");
+    /* What a spreadsheet would compute is a text to it; numbers and intervals stay. */
+    CHECK_STR(escaped(doc_csv_text, "=1+1"), "'=1+1");
+    CHECK_STR(escaped(doc_csv_text, "@SUM(A1,A2)"), "\"'@SUM(A1,A2)\"");
+    CHECK_STR(escaped(doc_csv_text, "-2+cmd|'/C x'!A0"), "'-2+cmd|'/C x'!A0");
+    CHECK_STR(escaped(doc_csv_text, "+A1"), "'+A1");
+    CHECK_STR(escaped(doc_csv_text, "-1.5e-05"), "-1.5e-05");
+    CHECK_STR(escaped(doc_csv_text, "-4.23 to +0.01"), "-4.23 to +0.01");
+    CHECK_STR(escaped(doc_csv_text, "-"), "-");
+    CHECK_STR(escaped(doc_csv_text, ""), "");
+    CHECK_STR(escaped(doc_csv_text, "a=b"), "a=b");
 }
 
 static void test_latex_escapes(void)
@@ -55,6 +65,7 @@ static void test_latex_escapes(void)
               "\\textasciitilde{}\\textasciicircum{}\\textless{}\\textgreater{}\\textbar{}");
     CHECK_STR(escaped(doc_latex_text, "\"`'"),
               "\\texttt{\\symbol{34}}\\textasciigrave{}\\textquotesingle{}");
+    CHECK_STR(escaped(doc_latex_text, "[2pt] *x"), "{[}2pt{]} {*}x");
     CHECK_STR(escaped(doc_latex_text, "-4.55 to -1"), "$-$4.55 to $-$1");
     CHECK_STR(escaped(doc_latex_text, "arc-e-2 --limit"), "arc-e-2 -{}-limit");
     CHECK_STR(escaped(doc_latex_text, "1 \xc2\xb1 0.1"), "1 $\\pm$ 0.1");
@@ -73,6 +84,9 @@ static void test_bytes_that_are_no_text(void)
     CHECK_STR(escaped(doc_html_text, "a\x80z"), "a\xef\xbf\xbdz");
     CHECK_STR(escaped(md_cell, "\xc0\xaf"), "\xef\xbf\xbd\xef\xbf\xbd");
     CHECK_STR(escaped(doc_latex_text, "a\xc2\x9bz"), "a z");
+    /* right-to-left override, paragraph separator, isolate, Arabic letter mark */
+    CHECK_STR(escaped(md_cell, "a\xe2\x80\xae" "b\xe2\x80\xa9" "c\xe2\x81\xa6" "d\xd8\x9c" "e"),
+              "a b c d e");
     CHECK_STR(escaped(doc_html_text, "\xce\xb1\xe2\x82\xac"), "\xce\xb1\xe2\x82\xac");
 }
 

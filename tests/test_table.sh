@@ -60,6 +60,18 @@ ok limited_is_whole test "$(grep -c MISSING out)" -eq 0 -a "$(wc -l <before.json
 "$run_table" small.json --quiet --limit 2 --records own.jsonl >out 2>err
 ok limit_of_its_own grep -q "table 'small.json' has a --limit of its own" err
 
+# What a cell's options may not be is one line with the file and the cell.
+refused() { # NAME TEXT OPTIONS
+	sed "s|--method magnitude --sparsity 0.5|$3|" small.json >bad.json
+	"$DUO" report --table bad.json --missing >out 2>err
+	ok "$1" test "$?" -eq 1 -a "$(wc -l <err)" -eq 1 -a ! -s out
+	ok "$1_is_said" grep -qF "duo: bad.json: cell 'magnitude'$2" err
+}
+refused cell_asks_for_help ": a table does not ask for --help" --help
+refused cell_of_unknown_option ": unknown option '--colour'" "--colour red"
+refused cell_of_bad_number ": --sparsity: 'x' is not a number" "--method magnitude --sparsity x"
+refused cell_is_two " is more than one cell" "--method magnitude --sparsity 0.5,0.6"
+
 # Killed when the second row has been written.
 : >killed.jsonl
 setsid "$run_table" small.json --quiet --records killed.jsonl >out 2>err &

@@ -8,7 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static _Thread_local char last[1024];
+#include "harness/base/text.h"
+
+enum { LINE = 1024 };
+
+static _Thread_local char last[LINE];
 static int silent_lines;
 static const char *label; /* of one process among several: only die() speaks, under this name */
 
@@ -16,12 +20,46 @@ static const char *label; /* of one process among several: only die() speaks, un
  * and does not obey it. */
 static void disarm(char *text)
 {
-    for (unsigned char *p = (unsigned char *)text; *p; p++)
-        if (*p < ' ' || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0)) {
-            if (*p == 0xc2)
-                *p++ = '?'; /* U+0080 to U+009F are control characters too */
-            *p = '?';
-        }
+    char *to = text;
+
+    while (*text) {
+        size_t n = text_unshown(text);
+
+        *to++ = n ? '?' : *text;
+        text += n ? n : 1;
+    }
+    *to = 0;
+}
+
+/* Of the UTF-8 character at s[i] or around it. */
+static size_t begin_of_character(const char *s, size_t i)
+{
+    for (int n = 0; n < 3 && i > 0 && ((unsigned char)s[i] & 0xc0) == 0x80; n++)
+        i--;
+    return i;
+}
+
+/* One line of at most LINE bytes. Of a longer one, in which a stranger's name must be long, the
+ * middle is left out: what is wrong is said at the end. */
+static void compose(char out[LINE], const char *fmt, va_list ap)
+{
+    static const char gap[] = " ... ";
+    const size_t n_tail = LINE / 2, n_head = LINE - n_tail - sizeof(gap) - 3;
+    va_list again;
+    char *all;
+    int n;
+
+    va_copy(again, ap);
+    n = vsnprintf(out, LINE, fmt, ap);
+    all = n >= LINE ? malloc((size_t)n + 1) : NULL;
+    if (all) { /* else the line is whole, or there is no memory and it is cut */
+        vsnprintf(all, (size_t)n + 1, fmt, again);
+        snprintf(out + begin_of_character(all, n_head), LINE - n_head, "%s%s", gap,
+                 all + begin_of_character(all, (size_t)n - n_tail));
+        free(all);
+    }
+    va_end(again);
+    disarm(out);
 }
 
 /* One call per line, so that lines of several threads do not mix; a progress line is wiped. */
@@ -37,9 +75,8 @@ int error(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(last, sizeof(last), fmt, ap);
+    compose(last, fmt, ap);
     va_end(ap);
-    disarm(last);
     if (!label)
         print_line("", last);
     return -1;
@@ -47,13 +84,12 @@ int error(const char *fmt, ...)
 
 void warning(const char *fmt, ...)
 {
-    char text[1024];
+    char text[LINE];
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
+    compose(text, fmt, ap);
     va_end(ap);
-    disarm(text);
     if (!label)
         print_line("warning: ", text);
 }
@@ -63,9 +99,8 @@ void die(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(last, sizeof(last), fmt, ap);
+    compose(last, fmt, ap);
     va_end(ap);
-    disarm(last);
     silent_lines = 0; /* only errors and warnings can be silenced */
     print_line("", last);
     exit(1);

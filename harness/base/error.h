@@ -5,8 +5,9 @@
 #include <stddef.h>
 
 /* Prints "duo: MESSAGE" and a newline on stderr and returns -1, so that a caller can write
- * `return error("cannot open '%s'", path)`. Called once, where the cause is known. Control
- * characters in a message, here and below, are shown as '?'. */
+ * `return error("cannot open '%s'", path)`. Called once, where the cause is known. What
+ * text_unshown() tells of is shown, here and below, as '?', and the middle of a line of more than
+ * 1023 bytes as " ... ". */
 int error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* Prints "duo: warning: MESSAGE"; the run goes on. */
@@ -18,7 +19,8 @@ void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 /* The text of this thread's last error() without prefix and newline; "" before the first. */
 const char *error_last(void);
 
-/* Keeps error() and warning() from printing (error_last() still works): for tests of errors. */
+/* Keeps error() and warning() from printing (error_last() still works): for tests of errors, and
+ * where the caller says it in other words. */
 void error_silence(int silent);
 
 /* For one process among several (harness/base/procs.h): from here on error() and warning() print

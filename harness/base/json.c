@@ -48,7 +48,8 @@ static int check_keys(const cJSON *v, const char *where)
 /* Of a text; cJSON takes 64 bytes for one of two. A tokenizer.json has a million. */
 enum { MOST_VALUES = 1 << 23 };
 
-/* cJSON takes any control character for white space or text, and any bytes for UTF-8. */
+/* cJSON takes any control character for white space or text, any bytes for UTF-8, and ends a string
+ * at a NUL. */
 static int check_text(const char *text, size_t nbytes, const char *where)
 {
     ptrdiff_t bad = utf8_valid(text, nbytes);
@@ -56,16 +57,18 @@ static int check_text(const char *text, size_t nbytes, const char *where)
     int in_string = 0;
 
     if (bad >= 0)
-        return error("%s: bad JSON: invalid UTF-8 at byte %td", where, bad);
+        return error("%s: invalid UTF-8 at byte %td", where, bad);
     for (size_t i = 0; i < nbytes; i++) {
         unsigned char c = (unsigned char)text[i];
 
         if (c == '"')
             in_string = !in_string;
+        else if (in_string && nbytes - i >= 6 && memcmp(text + i, "\\u0000", 6) == 0)
+            return error("%s: a string holds a NUL (\\u0000) at byte %zu", where, i);
         else if (c == '\\' && in_string)
             i++;
         else if (c < 0x20 && (in_string || !c || !strchr("\t\r\n", c)))
-            return error("%s: bad JSON: control character 0x%02x at byte %zu", where, c, i);
+            return error("%s: control character 0x%02x at byte %zu", where, c, i);
         else if (!in_string)
             n_values += c == ',' || c == '[' || c == '{';
     }

@@ -15,6 +15,21 @@ ptrdiff_t utf8_valid(const char *s, size_t nbytes)
     return bad ? bad - (const uint8_t *)s : -1;
 }
 
+size_t text_unshown(const char *s)
+{
+    const unsigned char *p = (const unsigned char *)s;
+
+    if (*p < 0x20 || *p == 0x7f)
+        return *p != 0;
+    if (*p == 0xc2)
+        return p[1] >= 0x80 && p[1] < 0xa0 ? 2 : 0;
+    if (*p == 0xe2 && p[1] == 0x80) /* U+200E, U+200F, U+2028 to U+202E */
+        return p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xa8 && p[2] <= 0xae) ? 3 : 0;
+    if (*p == 0xe2 && p[1] == 0x81) /* U+2066 to U+2069 */
+        return p[2] >= 0xa6 && p[2] <= 0xa9 ? 3 : 0;
+    return *p == 0xd8 && p[1] == 0x9c ? 2 : 0; /* U+061C */
+}
+
 size_t utf8_length(const char *s, size_t nbytes)
 {
     return u8_mbsnlen((const uint8_t *)s, nbytes);

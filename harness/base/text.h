@@ -12,6 +12,11 @@
  * forms, surrogates and code points above U+10FFFF are invalid; NUL is valid. */
 ptrdiff_t utf8_valid(const char *s, size_t nbytes);
 
+/* Bytes of the character at s, which ends with NUL, if it is one that a terminal or a reader obeys
+ * and does not show: C0, DEL, C1, line and paragraph separators, what turns the direction of writing
+ * (bidirectional embeddings, overrides, isolates); else 0. Any bytes may be there. */
+size_t text_unshown(const char *s);
+
 /* Code points (Python's len()). */
 size_t utf8_length(const char *s, size_t nbytes);
 

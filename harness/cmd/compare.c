@@ -47,7 +47,7 @@ static int add_across(struct options *o, const char *list)
     size_t n = 0;
 
     o->across_list = xstrdup(list);
-    for (char *p = strtok(o->across_list, ","); p; p = strtok(NULL, ",")) {
+    for (char *p, *rest = o->across_list; (p = strsep(&rest, ","));) {
         if (!record_field_find(p))
             return error("--across: a record has no field '%s'", p);
         if (n == MAX_ACROSS)

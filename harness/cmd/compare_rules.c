@@ -41,7 +41,10 @@ int rule_parse(struct rule *r, const char *text)
                      text, r->name);
     text += n + 1;
     n_digits = strcspn(text, "%");
-    if (text[n_digits] == '%' && (!is_percent(r->name) || text[n_digits + 1]))
+    if (text[n_digits] && text[n_digits + 1])
+        return error("--fail-if '%s': '%s' follows the %%; each rule has a --fail-if of its own",
+                     r->text, text + n_digits + 1);
+    if (text[n_digits] && !is_percent(r->name))
         return error("--fail-if '%s': %s is counted in points, not in %%", r->text, r->name);
     if (n_digits >= sizeof(number))
         return error("--fail-if '%s': '%s' is not a number", r->text, text);

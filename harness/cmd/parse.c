@@ -22,7 +22,7 @@ int parse_number(const char *name, const char *s, double min, double max, double
         return error("%s: '%s' is not a number", name, s);
     if (v < min || v > max)
         return error("%s: %s is not between %.12g and %.12g", name, s, min, max);
-    *out = v;
+    *out = v + 0.0; /* -0 is 0 */
     return 0;
 }
 

@@ -114,8 +114,8 @@ static int is_given(const struct run_options *o, const struct run_option *p, int
 static int is_dropped(const struct run_option *p, const struct run_options *o,
                       const struct record *r, const struct pruner *method)
 {
-    static const char *const outputs[] = {"out",        "format", "log-samples",     "resume",
-                                          "save-calib", "quiet",  "save-act-ratios", NULL};
+    static const char *const outputs[] = {"out",   "format",          "log-samples", "resume", "save-calib",
+                                          "quiet", "save-act-ratios", "layer-dir",   NULL};
     static const char *const cells[] = {"method", "sparsity", "act-sparsity", "tasks", NULL};
     static const char *const dense[] = {"baseline", "divergence", NULL};
 
@@ -208,12 +208,13 @@ static int rerun(struct record_list *base, int argc, char **argv)
     struct record_list one = {base->items, 1, 1}, now = {0};
     const char *out = take_out(&argc, argv);
     struct words w = {0};
-    int status = 1, fd = -1;
+    int status = 1, fd = -1, n;
 
     if (!r->command || !r->method)
         return error("the record does not say by what command it was made"), 1;
-    if (words_split(r->command, "the record's command", &words) < 2 ||
-        strcmp(words[0], "duo") != 0 ||
+    if ((n = words_split(r->command, "the record's command", &words)) < 0)
+        return 1;
+    if (n < 2 || strcmp(words[0], "duo") != 0 ||
         (strcmp(words[1], "eval") != 0 && strcmp(words[1], "bench") != 0)) {
         error("only what eval and bench made runs again, not '%s'", r->command);
         free(words);

@@ -10,6 +10,7 @@
 #include "harness/base/file.h"
 #include "harness/base/procs.h"
 #include "harness/base/sha256.h"
+#include "harness/base/text.h"
 #include "harness/base/stop.h"
 #include "harness/cmd/run.h"
 #include "harness/cmd/run_share.h"
@@ -152,10 +153,14 @@ out:
 
 static int open_wikitext(struct run *r, struct prepared *p)
 {
+    static const char file[] = "wikitext-2-raw/wiki.test.raw";
     struct buf raw = {0}, none = {0};
     char sha256[65];
-    int rc = read_set(r, "wikitext", "wikitext-2-raw/wiki.test.raw", NULL, &raw, &none, sha256);
+    int rc = read_set(r, "wikitext", file, NULL, &raw, &none, sha256);
+    ptrdiff_t bad = utf8_valid(buf_str(&raw), raw.n);
 
+    if (rc == 0 && bad >= 0)
+        rc = error("wikitext/%s: invalid UTF-8 at byte %td", file, bad);
     if (rc == 0)
         rc = prepare_perplexity(p, &raw, sha256, r->o.limit, r->tokenizer, r->o.window,
                                 !r->o.no_bos, r->model.config.max_positions);

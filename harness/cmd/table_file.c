@@ -75,6 +75,27 @@ static int read_mean(struct table_file *t, const char *where)
     return 0;
 }
 
+/* Parses the words of a cell; what is wrong with them is told with the file and the cell. */
+static int parse_words(struct run_options *o, int n, char **words, const char *label,
+                       const char *where)
+{
+    char *why;
+    int rc;
+
+    for (int i = 1; i < n; i++)
+        if (strcmp(words[i], "--help") == 0 || strcmp(words[i], "-h") == 0)
+            return error("%s: cell '%s': a table does not ask for %s", where, label, words[i]);
+    error_silence(1);
+    rc = run_options_parse(o, n, words);
+    error_silence(0);
+    if (rc != 0) {
+        why = xstrdup(error_last());
+        error("%s: cell '%s': %s", where, label, why);
+        free(why);
+    }
+    return rc;
+}
+
 /* The options of all cells and of one, parsed. 0 or error(). */
 static int parse_cell(struct table_file *t, struct table_cell *c, const char *task_list,
                       const char *where)
@@ -88,12 +109,10 @@ static int parse_cell(struct table_file *t, struct table_cell *c, const char *ta
     buf_addf(&line, "%s %s %s -t %s", t->command, t->options, c->options, task_list);
     n = words_split(line.data, where, &words);
     memset(&r, 0, sizeof(r));
-    if (n >= 0 && run_options_parse(&r.o, n, words) != 0)
-        rc = error("%s: cell '%s' has options that do not fit", where, c->label);
-    else if (n >= 0 && (r.o.n_methods != 1 || r.o.n_sparsities > 1 || r.o.n_act_sparsities > 1))
-        rc = error("%s: cell '%s' is more than one cell", where, c->label);
-    else if (n >= 0)
+    if (n >= 0 && parse_words(&r.o, n, words, c->label, where) == 0)
         rc = 0;
+    if (rc == 0 && (r.o.n_methods != 1 || r.o.n_sparsities > 1 || r.o.n_act_sparsities > 1))
+        rc = error("%s: cell '%s' is more than one cell", where, c->label);
     if (rc == 0) {
         double share = r.o.n_sparsities ? r.o.sparsities[0] : 0;
 

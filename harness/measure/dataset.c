@@ -61,32 +61,9 @@ static size_t lines_count(const struct buf *text)
     return n;
 }
 
-/* Finds what cJSON would let through: it cuts a string at a NUL and takes raw control characters
- * for white space or text. */
-static int check_line(const char *s, size_t nbytes, const char *where)
+static int is_blank(const char *s, size_t nbytes)
 {
-    ptrdiff_t bad = utf8_valid(s, nbytes);
-    const char *rest = s;
-    int in_string = 0;
-    size_t i;
-
-    if (bad >= 0)
-        return error("%s: invalid UTF-8 at byte %td", where, bad);
-    if (text_strip(&rest, nbytes) == 0)
-        return error("%s: blank line", where);
-    for (i = 0; i < nbytes; i++) {
-        unsigned char c = (unsigned char)s[i];
-
-        if (c == '"')
-            in_string = !in_string;
-        else if (c < 0x20 && (in_string || c == 0))
-            return error("%s: control character 0x%02x at byte %zu", where, c, i);
-        else if (c == '\\' && nbytes - i >= 6 && memcmp(s + i, "\\u0000", 6) == 0)
-            return error("%s: a string holds a NUL (\\u0000) at byte %zu", where, i);
-        else if (c == '\\')
-            i++;
-    }
-    return 0;
+    return utf8_valid(s, nbytes) < 0 && text_strip(&s, nbytes) == 0;
 }
 
 static int parse_line(const struct task *t, const char *line, size_t nbytes, const char *label,
@@ -95,8 +72,8 @@ static int parse_line(const struct task *t, const char *line, size_t nbytes, con
     cJSON *json;
     int rc;
 
-    if (check_line(line, nbytes, where) != 0)
-        return -1;
+    if (is_blank(line, nbytes))
+        return error("%s: blank line", where);
     json = json_parse(line, nbytes, where);
     if (!json)
         return -1;

@@ -66,7 +66,8 @@ const struct doc_form *doc_form_find(const char *where, const char *name);
 
 /* The pieces of the forms that tests look at: one text escaped. In markdown `cell` is for tables,
  * where a "|" would end the cell. Control characters become spaces, bytes that are no UTF-8 become
- * U+FFFD. */
+ * U+FFFD. csv: RFC 4180 (quotes doubled); a text that a spreadsheet would take for a formula begins
+ * with an apostrophe. */
 void doc_md_text(struct buf *out, const char *s, int cell);
 void doc_csv_text(struct buf *out, const char *s);
 void doc_latex_text(struct buf *out, const char *s);

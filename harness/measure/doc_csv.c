@@ -4,13 +4,21 @@
 #include "harness/measure/doc.h"
 #include "harness/measure/doc_text.h"
 
+/* Would a spreadsheet compute it? A number with its sign, and an interval, may pass. */
+static int is_formula(const char *s)
+{
+    return strchr("=@", *s) ? *s != 0 : strchr("+-", *s) && s[strspn(s, "+-.0123456789eE to")];
+}
+
 void doc_csv_text(struct buf *out, const char *s)
 {
+    const char *mark = is_formula(s) ? "'" : "";
+
     if (!strpbrk(s, ",\"\r\n")) {
-        buf_adds(out, s);
+        buf_addf(out, "%s%s", mark, s);
         return;
     }
-    buf_addc(out, '"');
+    buf_addf(out, "\"%s", mark);
     for (; *s; s++) {
         if (*s == '"')
             buf_addc(out, '"');

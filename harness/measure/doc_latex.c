@@ -27,6 +27,12 @@ static const char *command_of(char c)
         return "\\textasciigrave{}";
     case '\'':
         return "\\textquotesingle{}";
+    case '[': /* \\ and \item would take them for their own */
+        return "{[}";
+    case ']':
+        return "{]}";
+    case '*':
+        return "{*}";
     default:
         return NULL;
     }

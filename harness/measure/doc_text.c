@@ -8,12 +8,6 @@
 
 #define REPLACEMENT "\xef\xbf\xbd"
 
-/* U+0080 to U+009F: a terminal may obey them. */
-static int is_c1(const char *s)
-{
-    return (unsigned char)s[0] == 0xc2 && (unsigned char)s[1] >= 0x80 && (unsigned char)s[1] < 0xa0;
-}
-
 char *doc_clean(const char *s, int keep_lines)
 {
     size_t n = strlen(s);
@@ -25,16 +19,10 @@ char *doc_clean(const char *s, int keep_lines)
         const char *stop = bad < 0 ? end : s + bad;
 
         for (; s < stop; s++) {
-            unsigned char c = (unsigned char)*s;
+            size_t n_unshown = *s == '\n' && keep_lines ? 0 : text_unshown(s);
 
-            if (is_c1(s)) {
-                buf_addc(&b, ' ');
-                s++;
-            } else if ((c < 0x20 || c == 0x7f) && !(c == '\n' && keep_lines)) {
-                buf_addc(&b, ' ');
-            } else {
-                buf_addc(&b, *s);
-            }
+            buf_addc(&b, n_unshown ? ' ' : *s);
+            s += n_unshown ? n_unshown - 1 : 0;
         }
         if (bad >= 0) {
             buf_adds(&b, REPLACEMENT);

@@ -7,7 +7,7 @@
 #include "harness/base/buf.h"
 #include "harness/measure/table.h"
 
-/* A copy, to be free()d, of valid UTF-8 without control characters: each becomes a space (a newline
+/* A copy, to be free()d, of valid UTF-8 without what text_unshown() tells of: each becomes a space (a newline
  * stays where keep_lines), bytes that are no UTF-8 become U+FFFD. */
 char *doc_clean(const char *s, int keep_lines);
 

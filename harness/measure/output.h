@@ -28,7 +28,7 @@ int output_write(const struct records *rs, enum output_format format, const char
  * one against the dense run, notes and warnings. The best value of a column among two or more
  * pruned rows carries a star. Valid GitHub markdown, aligned in a terminal.
  *
- * csv: a line of names, then one line per record, all fields; RFC 4180 (CRLF, quotes doubled).
+ * csv: a line of names, then one line per record, all fields; doc_csv_text() has the escapes.
  * Unknown is empty; warnings are joined by "; ", lists of numbers by a space.
  *
  * json: lm-eval's results file: results.TASK."acc,none", "acc_stderr,none", ..., versions,

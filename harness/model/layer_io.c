@@ -198,23 +198,25 @@ uint64_t layer_io_read(struct layer_io *io, size_t i, void *block)
     return add(io, (struct job){.kind = JOB_READ, .layer = i, .block = block});
 }
 
-static uint64_t add_file(struct layer_io *io, enum job_kind kind, const char *path, const char *key,
-                         void *block)
+static uint64_t add_file(struct layer_io *io, enum job_kind kind, size_t i, const char *path,
+                         const char *key, void *block)
 {
-    struct job j = {.kind = kind, .path = xstrdup(path), .block = block};
+    struct job j = {.kind = kind, .layer = i, .path = xstrdup(path), .block = block};
 
     snprintf(j.key, sizeof(j.key), "%s", key);
     return add(io, j);
 }
 
-uint64_t layer_io_write(struct layer_io *io, const char *path, const char *key, const void *block)
+uint64_t layer_io_write(struct layer_io *io, size_t i, const char *path, const char *key,
+                        const void *block)
 {
-    return add_file(io, JOB_WRITE_FILE, path, key, (void *)(uintptr_t)block);
+    return add_file(io, JOB_WRITE_FILE, i, path, key, (void *)(uintptr_t)block);
 }
 
-uint64_t layer_io_read_file(struct layer_io *io, const char *path, const char *key, void *block)
+uint64_t layer_io_read_file(struct layer_io *io, size_t i, const char *path, const char *key,
+                            void *block)
 {
-    return add_file(io, JOB_READ_FILE, path, key, block);
+    return add_file(io, JOB_READ_FILE, i, path, key, block);
 }
 
 void layer_io_wait(struct layer_io *io, uint64_t job)

@@ -19,8 +19,10 @@ void layer_io_close(struct layer_io *io); /* after all jobs are done; NULL is fi
 /* Numbers of jobs: layer_io_wait(job) returns when that one is done; 0 is done always. block is the
  * job's until then. */
 uint64_t layer_io_read(struct layer_io *io, size_t i, void *block);
-uint64_t layer_io_write(struct layer_io *io, const char *path, const char *key, const void *block);
-uint64_t layer_io_read_file(struct layer_io *io, const char *path, const char *key, void *block);
+uint64_t layer_io_write(struct layer_io *io, size_t i, const char *path, const char *key,
+                        const void *block);
+uint64_t layer_io_read_file(struct layer_io *io, size_t i, const char *path, const char *key,
+                            void *block);
 void layer_io_wait(struct layer_io *io, uint64_t job);
 
 /* Layer files: a head of 256 bytes with the key, 64 hex digits that say what the layer is, and the

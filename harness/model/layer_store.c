@@ -141,7 +141,7 @@ static struct passing *begin_reading(struct layer_store *s, size_t i)
     if (s->in_file[i]) {
         char *path = file_of(s, i);
 
-        p->job = layer_io_read_file(s->io, path, s->key, p->host);
+        p->job = layer_io_read_file(s->io, i, path, s->key, p->host);
         free(path);
     } else {
         p->job = layer_io_read(s->io, i, p->host);
@@ -235,7 +235,7 @@ void layer_store_put(struct layer_store *s, size_t i)
         s->dev->ops->download(s->dev, host, s->place[i % 2], s->nbytes);
     }
     path = file_of(s, i);
-    s->written[i] = layer_io_write(s->io, path, s->key, host);
+    s->written[i] = layer_io_write(s->io, i, path, s->key, host);
     if (p)
         p->job = s->written[i];
     s->in_file[i] = 1;
@@ -277,7 +277,7 @@ int layer_store_resume(struct layer_store *s, size_t i)
         drop_passing(s, i);
         s->in_file[i] = 1;
         if (host)
-            wait_job(s, layer_io_read_file(s->io, path, s->key, host));
+            wait_job(s, layer_io_read_file(s->io, i, path, s->key, host));
         s->dev->ops->stream_wait(s->dev);
         s->owner[i % 2] = NOBODY;
         fetch(s, i, 1);
