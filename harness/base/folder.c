@@ -118,8 +118,8 @@ struct dirent64_form { /* what getdents64(2) gives */
     char name[];
 };
 
-/* Removes a folder of files. Also the way out when memory is at an end, so without opendir(). */
-static void remove_folder(void *path)
+/* Also the way out when memory is at an end, so without opendir(). */
+void folder_remove(void *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     char block[4096] __attribute__((aligned(8)));
@@ -145,7 +145,7 @@ static int make_tmp(struct atomic_folder *a)
     umask(mask);
     buf_addf(&tmp, "%s" MARK "XXXXXX", a->path);
     a->tmp = buf_detach(&tmp);
-    stop_add(STOP_EXIT, remove_folder, a->tmp); /* there is none of that name before mkdtemp() */
+    stop_add(STOP_EXIT, folder_remove, a->tmp); /* there is none of that name before mkdtemp() */
     if (!mkdtemp(a->tmp)) {
         a->tmp[0] = 0;
         return error("cannot make '%s': %s", a->path, strerror(errno));
@@ -231,7 +231,7 @@ int atomic_folder_commit(struct atomic_folder *a)
 void atomic_folder_abort(struct atomic_folder *a)
 {
     if (a->tmp && a->tmp[0])
-        remove_folder(a->tmp);
+        folder_remove(a->tmp);
     if (a->tmp)
         stop_remove(a->tmp);
     if (a->path && a->lock >= 0)

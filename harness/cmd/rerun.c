@@ -4,9 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "harness/base/error.h"
+#include "harness/base/file.h"
+#include "harness/base/temporary.h"
 #include "harness/base/words.h"
 #include "harness/cmd/cmd.h"
 #include "harness/cmd/compare_report.h"
@@ -184,62 +185,85 @@ static int run_words(struct words *w, const char *path)
     return strcmp(w->v[0], "bench") == 0 ? cmd_bench(w->n, w->v) : cmd_eval(w->n, w->v);
 }
 
-/* Takes "--out FILE" out of the arguments; the file, or NULL. */
+/* Takes "--out FILE" or "--out=FILE" out of the arguments; the file, or NULL. */
 static const char *take_out(int *argc, char **argv)
 {
-    for (int i = 0; i + 1 < *argc; i++)
-        if (strcmp(argv[i], "--out") == 0) {
-            const char *path = argv[i + 1];
+    for (int i = 0; i < *argc; i++) {
+        int is_one = strncmp(argv[i], "--out=", 6) == 0;
+        int n = is_one ? 1 : strcmp(argv[i], "--out") == 0 && i + 1 < *argc ? 2 : 0;
+        const char *path = n == 1 ? argv[i] + 6 : argv[i + 1];
 
-            memmove(argv + i, argv + i + 2, (size_t)(*argc - i - 1) * sizeof(*argv));
-            *argc -= 2;
+        if (n) {
+            memmove(argv + i, argv + i + n, (size_t)(*argc - i - n + 1) * sizeof(*argv));
+            *argc -= n;
             return path;
         }
+    }
+    return NULL;
+}
+
+/* Runs the words with the records in `path`, and compares. The status. */
+static int run_and_compare(struct words *w, const char *path, const struct record_list *one)
+{
+    static const char *const across[] = {"device", NULL};
+    struct compare_options options = {.across = across};
+    struct record_list now = {0};
+    int status = 1;
+
+    if (run_words(w, path) == 0 && record_list_read(&now, path) == 0)
+        status = compare_report(one, &now, "the record", "this run", &options, NULL, 0);
+    record_list_release(&now);
+    return status;
+}
+
+/* The words of the record's command, which is one that eval or bench had; NULL after error(). */
+static char **words_of(const struct record *r)
+{
+    char **words = NULL;
+    int n;
+
+    if (!r->command || !r->method) {
+        error("the record does not say by what command it was made");
+        return NULL;
+    }
+    n = words_split(r->command, "the record's command", &words);
+    if (n >= 2 && strcmp(words[0], "duo") == 0 &&
+        (strcmp(words[1], "eval") == 0 || strcmp(words[1], "bench") == 0))
+        return words;
+    if (n >= 0)
+        error("only what eval and bench made runs again, not '%s'", r->command);
+    free(words);
     return NULL;
 }
 
 /* argv: the options given anew. */
 static int rerun(struct record_list *base, int argc, char **argv)
 {
-    static const char *const across[] = {"device", NULL};
     const struct record *r = &base->items[0].rec;
-    struct compare_options options = {.across = across};
-    char **words = NULL, tmp[] = "/tmp/duo-rerun-XXXXXX";
-    struct record_list one = {base->items, 1, 1}, now = {0};
     const char *out = take_out(&argc, argv);
+    char **words = words_of(r), *dir = NULL, *own = NULL;
+    struct record_list one = {base->items, 1, 1};
     struct words w = {0};
-    int status = 1, fd = -1, n;
+    int status = 1;
 
-    if (!r->command || !r->method)
-        return error("the record does not say by what command it was made"), 1;
-    if ((n = words_split(r->command, "the record's command", &words)) < 0)
+    if (!words)
         return 1;
-    if (n < 2 || strcmp(words[0], "duo") != 0 ||
-        (strcmp(words[1], "eval") != 0 && strcmp(words[1], "bench") != 0)) {
-        error("only what eval and bench made runs again, not '%s'", r->command);
-        free(words);
-        return 1;
-    }
-    if (!out && (fd = mkstemp(tmp)) < 0)
-        error("cannot make a file in /tmp");
-    else if (add_kept(&w, r, words, argc, argv) == 0) {
+    if (!out && (dir = temporary_open("rerun")))
+        out = own = path_join(dir, "records.jsonl");
+    if (out && add_kept(&w, r, words, argc, argv) == 0) {
         if (strcmp(words[1], "eval") == 0)
             add_cell(&w, r);
         for (int i = 0; i < argc; i++)
             add(&w, argv[i]);
-        if (run_words(&w, out ? out : tmp) == 0 && record_list_read(&now, out ? out : tmp) == 0)
-            status = compare_report(&one, &now, "the record", "this run", &options, NULL, 0);
-    }
-    if (fd >= 0) {
-        close(fd);
-        unlink(tmp);
+        status = run_and_compare(&w, out, &one);
     }
     for (int i = 0; i < w.n_owned; i++)
         free(w.owned[i]);
     free(w.owned);
     free(w.v);
     free(words);
-    record_list_release(&now);
+    free(own);
+    temporary_close(dir);
     return status;
 }
 

@@ -3,6 +3,7 @@
 
 #include <exception>
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -16,15 +17,16 @@ struct spm {
     sentencepiece::SentencePieceProcessor processor;
 };
 
-// Where memory ends inside one of its destructors, no exception can leave the library.
+// Called where C++ finds no memory. The exception that would follow cannot be let through the library:
+// its messages are not whole in the middle of growing, and their destructors crash on that.
 static void give_up()
 {
-    die("SentencePiece cannot go on: out of memory");
+    die("out of memory: SentencePiece cannot go on");
 }
 
 extern "C" struct spm *spm_open(const char *path, const void *data, size_t nbytes)
 {
-    std::set_terminate(give_up);
+    std::set_new_handler(give_up);
     try {
         auto m = std::make_unique<spm>();
         const auto status =

@@ -5,34 +5,24 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "harness/base/error.h"
 #include "harness/base/file.h"
+#include "harness/base/temporary.h"
 
 #define NOT_FOUND 127
 
 struct job {
-    char dir[64];
-    char *script, *out, *said; /* files in it */
+    char *dir, *script, *out, *said; /* files in dir */
 };
 
 static int job_open(struct job *j)
 {
-    const char *tmp = getenv("TMPDIR");
-    struct buf b = {0};
-
-    buf_addf(&b, "%s/duo-plot-XXXXXX", tmp && tmp[0] == '/' ? tmp : "/tmp");
-    if (b.n >= sizeof(j->dir)) { /* a name that long is no usual folder */
-        b.n = 0;
-        buf_adds(&b, "/tmp/duo-plot-XXXXXX");
-    }
-    memcpy(j->dir, b.data, b.n + 1);
-    buf_release(&b);
-    if (!mkdtemp(j->dir))
-        return error("cannot make a folder for plots, %s: %s", j->dir, strerror(errno));
+    j->dir = temporary_open("plot");
+    if (!j->dir)
+        return -1;
     j->script = path_join(j->dir, "plot.gp");
     j->out = path_join(j->dir, "plot.svg");
     j->said = path_join(j->dir, "said");
@@ -41,13 +31,10 @@ static int job_open(struct job *j)
 
 static void job_close(struct job *j)
 {
-    char *const files[] = {j->script, j->out, j->said};
-
-    for (int i = 0; i < 3; i++) {
-        unlink(files[i]);
-        free(files[i]);
-    }
-    rmdir(j->dir);
+    free(j->script);
+    free(j->out);
+    free(j->said);
+    temporary_close(j->dir);
 }
 
 /* In the child: never returns. */
