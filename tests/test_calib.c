@@ -93,6 +93,7 @@ static void shapes_of_files(void)
     refuses("a.4x8.i32", ":99999999999999999999x8", "is not NxS");
     write_ids("a.i32.b.i32", 32, 0);
     accepts("a.i32.b.i32", ":2x16", 2, 16);
+    forget("a.i32.b.i32");
     write_ids("a.4x8.i32", 31, 0);
     refuses("a.4x8.i32", "", "124 bytes are not 4 windows of 8 ids");
     write_ids("a.4x8.i32", 33, 0);

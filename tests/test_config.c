@@ -236,7 +236,7 @@ static void junk(void)
     refuses_file("", 0, "bad JSON");
     refuses_file("[]", 2, "not a JSON object");
     refuses_file("{} {}", 5, "something follows the value");
-    refuses_file("\xff\xfe{\0}\0", 6, "bad JSON");
+    refuses_file("\xff\xfe{\0}\0", 6, "invalid UTF-8 at byte 0");
     refuses_file(GOOD_CONFIG, sizeof(GOOD_CONFIG) - 2, "bad JSON");
     remove_file("config.json");
     FAILS(config_read(&c, folder), "config.json': No such file");

@@ -85,6 +85,62 @@ each write
 each write DUO_FAIL_ONCE=1
 each read
 
+# ---- the other commands: a line and status 1, or the output of a run without faults; nothing is left behind
+
+# of_command NAME KIND ARGS...: a quarter of $most places, or all, once for good and once for the one call
+of_command() {
+	name=$1 kind=$2
+	shift 2
+	mkdir -p "$dir/w" "$dir/tmp"
+	(cd "$dir/w" && TMPDIR="$dir/tmp" LD_PRELOAD="$DUO_FAIL_SO" DUO_FAIL="$kind" DUO_FAIL_LIST="$dir/list" "$duo" "$@" \
+		>"$dir/clean-out" 2>"$dir/said")
+	want=$?
+	some=$most
+	[ "$most" = all ] && some=$(wc -l <"$dir/list")
+	: >"$dir/bad"
+	for once in A=1 DUO_FAIL_ONCE=1; do
+		awk -v n="$(wc -l <"$dir/list")" -v k="$((some / 4 + 1))" -v all="$most" \
+			'all == "all" || int(NR * k / n) != int((NR - 1) * k / n)' "$dir/list" >"$dir/some"
+		while read -r at; do
+			rm -rf "$dir/w" && mkdir "$dir/w"
+			(cd "$dir/w" && exec env TMPDIR="$dir/tmp" LD_PRELOAD="$DUO_FAIL_SO" DUO_FAIL="$kind" DUO_FAIL_AT="$at" $once \
+				"$duo" "$@" >"$dir/out" 2>"$dir/said")
+			status=$?
+			if [ $status = 1 ] && [ $want != 1 ]; then
+				grep -qE '^(duo|libgomp|OpenBLAS)' "$dir/said" || echo "# $at $once: no line says why"
+			elif [ $status != $want ] || ! cmp -s "$dir/out" "$dir/clean-out"; then
+				echo "# $at $once: status $status: $(tail -1 "$dir/said")"
+			fi
+			find "$dir/w" -name '*.tmp' -o -name '*.partial-*' | sed "s|^|# $at $once left: |"
+			find "$dir/tmp" -mindepth 1 | sed "s|^|# $at $once left: |"
+		done <"$dir/some" >>"$dir/bad"
+	done
+	cat "$dir/bad"
+	[ ! -s "$dir/bad" ]
+	result $? "${name}_failing_$kind"
+}
+duo=$(realpath "$DUO")
+baseline=$(realpath results/baseline)
+small="--calib self:2x32 --limit 1 --window 32 --threads 1"
+for kind in memory write; do
+	# shellcheck disable=SC2086
+	{
+		of_command report_page $kind report "$baseline"/demo-quality*.jsonl "$baseline"/demo-speed*.jsonl -o html --out r.html
+		of_command rerun $kind rerun "$dir/clean:1" --threads 1
+		of_command save $kind prune --method shortgpt --sparsity 0.2 $small --save saved
+	}
+done
+# shellcheck disable=SC2086
+{
+	of_command compare memory compare "$dir/clean" "$dir/again"
+	of_command table memory report --table demo-50 "$dir/clean"
+	of_command generate memory generate -p "The river" -n 2 --threads 1 --method magnitude --sparsity 0.5 --act-sparsity 0.5
+	of_command calibrated memory eval -t wikitext2,boolq $small --method duogpt+ --sparsity 0.5 --act-sparsity 0.5 \
+		--save-act-ratios ratios.json --save-calib ids.i32 --baseline --divergence --per-layer
+	of_command structured memory eval -t wikitext2 $small --method 2ssp,flap,slicegpt --sparsity 0.25
+	of_command bench memory bench --shape tiny --context 8 --time-limit 0.1 --threads 1 --out speeds
+}
+
 # ---- a clock that jumps: no timer and no key goes by the time of day
 
 journal=$dir/j-clock
