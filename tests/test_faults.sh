@@ -87,7 +87,7 @@ each read
 
 # ---- the other commands: a line and status 1, or the output of a run without faults; nothing is left behind
 
-# of_command NAME KIND ARGS...: a quarter of $most places, or all, once for good and once for the one call
+# of_command NAME KIND ARGS...: $few places, for good and for that call alone
 of_command() {
 	name=$1 kind=$2
 	shift 2
@@ -95,12 +95,10 @@ of_command() {
 	(cd "$dir/w" && TMPDIR="$dir/tmp" LD_PRELOAD="$DUO_FAIL_SO" DUO_FAIL="$kind" DUO_FAIL_LIST="$dir/list" "$duo" "$@" \
 		>"$dir/clean-out" 2>"$dir/said")
 	want=$?
-	some=$most
-	[ "$most" = all ] && some=$(wc -l <"$dir/list")
 	: >"$dir/bad"
 	for once in A=1 DUO_FAIL_ONCE=1; do
-		awk -v n="$(wc -l <"$dir/list")" -v k="$((some / 4 + 1))" -v all="$most" \
-			'all == "all" || int(NR * k / n) != int((NR - 1) * k / n)' "$dir/list" >"$dir/some"
+		awk -v n="$(wc -l <"$dir/list")" -v k="$few" 'n <= k || int(NR * k / n) != int((NR - 1) * k / n)' \
+			"$dir/list" >"$dir/some"
 		while read -r at; do
 			rm -rf "$dir/w" && mkdir "$dir/w"
 			(cd "$dir/w" && exec env TMPDIR="$dir/tmp" LD_PRELOAD="$DUO_FAIL_SO" DUO_FAIL="$kind" DUO_FAIL_AT="$at" $once \
@@ -119,6 +117,8 @@ of_command() {
 	[ ! -s "$dir/bad" ]
 	result $? "${name}_failing_$kind"
 }
+few=4
+[ "$most" = all ] && few=60
 duo=$(realpath "$DUO")
 baseline=$(realpath results/baseline)
 small="--calib self:2x32 --limit 1 --window 32 --threads 1"
