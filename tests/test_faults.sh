@@ -11,6 +11,7 @@ if [ ! -e "${DUO_FAIL_SO:-}" ]; then
 	echo "skip faults: the sanitizers' memory cannot be made to fail"
 	exit 0
 fi
+DUO_FAIL_SO=$(realpath "$DUO_FAIL_SO")
 
 # run NAME [VARIABLE=VALUE...]: output in $dir/NAME; the journal is $journal.
 run() {
@@ -92,10 +93,12 @@ of_command() {
 	name=$1 kind=$2
 	shift 2
 	mkdir -p "$dir/w" "$dir/tmp"
+	rm -f "$dir/list"
+	: >"$dir/bad"
 	(cd "$dir/w" && TMPDIR="$dir/tmp" LD_PRELOAD="$DUO_FAIL_SO" DUO_FAIL="$kind" DUO_FAIL_LIST="$dir/list" "$duo" "$@" \
 		>"$dir/clean-out" 2>"$dir/said")
 	want=$?
-	: >"$dir/bad"
+	[ -s "$dir/list" ] || echo "# no place was found" >"$dir/bad"
 	for once in A=1 DUO_FAIL_ONCE=1; do
 		awk -v n="$(wc -l <"$dir/list")" -v k="$few" 'n <= k || int(NR * k / n) != int((NR - 1) * k / n)' \
 			"$dir/list" >"$dir/some"
