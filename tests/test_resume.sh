@@ -59,7 +59,8 @@ result $bad clean_run
 most=$(awk -v l="$length" 'BEGIN { print l / 2 }')
 killed=0 stopped=0 finished=0 bad=0 last=0
 while [ $last = 0 ] && [ $bad = 0 ]; do
-	[ $killed -lt $kills ] || last=1 # this one is left alone
+	# This one is left alone. One at least was told of SIGTERM: not all live until their handlers are there.
+	[ $killed -lt $kills ] || { [ $stopped = 0 ] && [ $killed -lt $((kills + 30)) ]; } || last=1
 	# shellcheck disable=SC2086
 	(eval_run "$dir/killed" --resume "$dir/journal$finished" $recipe) &
 	pid=$!
