@@ -120,7 +120,7 @@ of_command() {
 	[ ! -s "$dir/bad" ]
 	result $? "${name}_failing_$kind"
 }
-few=4
+few=2
 [ "$most" = all ] && few=60
 duo=$(realpath "$DUO")
 baseline=$(realpath results/baseline)
