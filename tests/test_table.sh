@@ -72,6 +72,32 @@ refused cell_of_unknown_option ": unknown option '--colour'" "--colour red"
 refused cell_of_bad_number ": --sparsity: 'x' is not a number" "--method magnitude --sparsity x"
 refused cell_is_two " is more than one cell" "--method magnitude --sparsity 0.5,0.6"
 
+refused cell_that_writes ": a table does not say where files are written" "--method magnitude --sparsity 0.5 --save-act-ratios x"
+sed 's/"label": "DuoGPT"/"label": "Duo\\nGPT"/' small.json >bad.json
+"$DUO" report --table bad.json --missing >out 2>err
+ok control_character grep -qxF "duo: bad.json: field 'label' holds a control character" err
+
+# A stranger's table is words to the shell, not programs.
+sed 's|--method magnitude|--data $(touch${IFS}broke-1);touch${IFS}broke-2; `touch${IFS}broke-3` --method magnitude|' \
+	small.json >evil.json
+"$run_table" evil.json --quiet --limit 1 --records evil.jsonl >out 2>err
+ok table_runs_nothing test ! -e broke-1 -a ! -e broke-2 -a ! -e broke-3
+sed "s|--method magnitude|--data '\$(touch\${IFS}broke-1)' --method magnitude|" open.json >evil.json
+"$DUO" report --table evil.json --missing >out 2>err
+ok missing_is_quoted has "--data '\$(touch\${IFS}broke-1)' --method magnitude"
+"$run_table" evil.json --quiet --limit 1 --records evil.jsonl >out 2>err
+ok quoted_runs_nothing test ! -e broke-1 -a ! -e broke-2 -a ! -e broke-3
+
+# What can go wrong at the start is a line.
+"$run_table" small.json -m >out 2>err
+ok option_without_value test "$?" -eq 1 -a "$(cat err)" = "run-table: -m needs a value"
+flock whole.jsonl.lock "$run_table" small.json --quiet --records whole.jsonl >out 2>err
+ok one_at_a_time test "$?" -eq 1 -a "$(cat err)" = "run-table: another run-table writes 'whole.jsonl'"
+sed 's/--window 128//' open.json >wide.json
+"$run_table" wide.json --quiet --limit 1 --window 64 --records wide.jsonl >out 2>err
+ok option_of_another_table test "$?" -eq 1
+ok option_of_another_table_is_said grep -q 'run-table: row 1 was measured and is missing still' err
+
 # Killed when the second row has been written.
 : >killed.jsonl
 setsid "$run_table" small.json --quiet --records killed.jsonl >out 2>err &

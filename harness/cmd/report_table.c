@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "harness/base/error.h"
+#include "harness/base/words.h"
 #include "harness/cmd/table_file.h"
 #include "harness/measure/output.h"
 #include "harness/measure/stats.h"
@@ -113,6 +114,21 @@ static void job_close(struct job *j)
     record_list_release(&j->paper);
 }
 
+/* Appends the options as a shell takes them: the table may be a stranger's, and what is printed is
+ * there to be run. */
+static int add_quoted(struct buf *out, const char *options)
+{
+    char **words = NULL;
+    int n = words_split(options, "a table's options", &words);
+
+    if (n > 0) {
+        buf_addc(out, ' ');
+        words_quote(out, (const char *const *)words, (size_t)n);
+    }
+    free(words);
+    return n < 0 ? -1 : 0;
+}
+
 int report_table_missing(const char *name, double limit, const struct record_list *l,
                          struct buf *out)
 {
@@ -125,9 +141,12 @@ int report_table_missing(const char *name, double limit, const struct record_lis
         const char *command = is_dense(c) ? "eval" : j.t.command;
         struct buf lacks = {0};
 
-        if (add_missing(&j, c, &lacks))
-            buf_addf(out, "%s %s %s -t %s\n", command,
-                     is_dense(c) && j.t.is_bench ? "" : j.t.options, c->options, lacks.data);
+        if (add_missing(&j, c, &lacks)) {
+            buf_adds(out, command);
+            rc = is_dense(c) && j.t.is_bench ? 0 : add_quoted(out, j.t.options);
+            rc = rc == 0 ? add_quoted(out, c->options) : rc;
+            buf_addf(out, " -t %s\n", lacks.data);
+        }
         buf_release(&lacks);
     }
     job_close(&j);

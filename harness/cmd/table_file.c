@@ -8,6 +8,7 @@
 
 #include "harness/base/error.h"
 #include "harness/base/file.h"
+#include "harness/base/text.h"
 #include "harness/base/words.h"
 #include "harness/cmd/cmd.h"
 #include "harness/cmd/run.h"
@@ -43,7 +44,8 @@ static char *table_path(const char *name)
     return path;
 }
 
-/* Copies a text member; `may_lack`: *out stays NULL without it. */
+/* Copies a text member; `may_lack`: *out stays NULL without it. On one line: the commands that are
+ * left are told in a line each. */
 static int text(const cJSON *obj, const char *key, const char *where, int may_lack, char **out)
 {
     const char *s;
@@ -52,6 +54,9 @@ static int text(const cJSON *obj, const char *key, const char *where, int may_la
         return 0;
     if (json_string(obj, key, where, &s) != 0)
         return -1;
+    for (const char *p = s; *p; p++)
+        if (text_unshown(p))
+            return error("%s: field '%s' holds a control character", where, key);
     *out = xstrdup(s);
     return 0;
 }
@@ -92,6 +97,9 @@ static int parse_words(struct run_options *o, int n, char **words, const char *l
         why = xstrdup(error_last());
         error("%s: cell '%s': %s", where, label, why);
         free(why);
+    } else if (o->out || o->log_samples || o->resume || o->save_calib || o->save_act_ratios ||
+               o->layer_dir) {
+        rc = error("%s: cell '%s': a table does not say where files are written", where, label);
     }
     return rc;
 }
