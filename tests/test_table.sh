@@ -72,7 +72,7 @@ refused cell_of_unknown_option ": unknown option '--colour'" "--colour red"
 refused cell_of_bad_number ": --sparsity: 'x' is not a number" "--method magnitude --sparsity x"
 refused cell_is_two " is more than one cell" "--method magnitude --sparsity 0.5,0.6"
 
-refused cell_that_writes ": a table does not say where files are written" "--method magnitude --sparsity 0.5 --save-act-ratios x"
+refused cell_that_writes ": a table does not say where files are written" "--method magnitude --sparsity 0.5 --log-samples x"
 sed 's/"label": "DuoGPT"/"label": "Duo\\nGPT"/' small.json >bad.json
 "$DUO" report --table bad.json --missing >out 2>err
 ok control_character grep -qxF "duo: bad.json: field 'label' holds a control character" err
