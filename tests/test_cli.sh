@@ -665,5 +665,19 @@ refuses generate_no_tasks 2 "unknown option '-t'" generate -t piqa
 refuses generate_not_utf8 1 "not UTF-8" generate --quiet -p "$(printf 'a\377')"
 refuses generate_long 1 "the model takes 4096" generate --quiet -p "$(head -c 40000 /dev/zero | tr '\0' x)"
 
+# ---- folders of any name: the records can be read, and are what JSON may be
+
+odd=$(printf 'a\nb\377c\342\200\256')
+cp -r "$demo/model" "$odd"
+run eval --quiet -m "$odd" --data "$demo" -t piqa --limit 2 -o jsonl --out "$odd.jsonl"
+run report "$odd.jsonl" "$odd.jsonl"
+if [ $rc = 0 ] && [ ! -s err ] && grep -q "^Model a b.*c  (sha256" out; then
+	echo "ok folder_of_any_name"
+else
+	fail folder_of_any_name "records that cannot be read"
+fi
+run eval --quiet -m "$odd" --data "$demo" -t piqa --limit 2 -o json
+iconv -f utf-8 -t utf-16 out >/dev/null 2>&1 && echo "ok json_of_any_name" || fail json_of_any_name "not UTF-8"
+
 checksums >after
 same checkpoint_untouched before after

@@ -205,28 +205,34 @@ int json_array(const cJSON *obj, const char *key, const char *where, const cJSON
     return 0;
 }
 
+static void add_escaped(struct buf *b, unsigned char c)
+{
+    static const char named[] = "\"\\\n\r\t\b\f", letters[] = "\"\\nrtbf";
+    const char *at = strchr(named, c);
+
+    if (at)
+        buf_addf(b, "\\%c", letters[at - named]);
+    else if (c < 0x20)
+        buf_addf(b, "\\u%04x", c);
+    else
+        buf_addc(b, (char)c);
+}
+
 void json_add_quoted(struct buf *b, const char *s)
 {
-    buf_addc(b, '"');
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
+    const char *end = s + strlen(s);
 
-        if (c == '"' || c == '\\')
-            buf_addf(b, "\\%c", c);
-        else if (c == '\n')
-            buf_adds(b, "\\n");
-        else if (c == '\r')
-            buf_adds(b, "\\r");
-        else if (c == '\t')
-            buf_adds(b, "\\t");
-        else if (c == '\b')
-            buf_adds(b, "\\b");
-        else if (c == '\f')
-            buf_adds(b, "\\f");
-        else if (c < 0x20)
-            buf_addf(b, "\\u%04x", c);
-        else
-            buf_addc(b, (char)c);
+    buf_addc(b, '"');
+    while (s < end) {
+        ptrdiff_t bad = utf8_valid(s, (size_t)(end - s));
+        const char *stop = bad < 0 ? end : s + bad;
+
+        while (s < stop)
+            add_escaped(b, (unsigned char)*s++);
+        if (bad >= 0) {
+            buf_adds(b, "\xef\xbf\xbd");
+            s++;
+        }
     }
     buf_addc(b, '"');
 }

@@ -28,7 +28,8 @@ int json_array(const cJSON *obj, const char *key, const char *where, const cJSON
 /* Present and not null. */
 int json_has(const cJSON *obj, const char *key);
 
-/* Appends s as a JSON string literal, quotes included; UTF-8 stays as it is. */
+/* Appends s as a JSON string literal, quotes included; UTF-8 stays as it is, a byte that is none
+ * becomes U+FFFD. */
 struct buf;
 void json_add_quoted(struct buf *b, const char *s);
 

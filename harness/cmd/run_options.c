@@ -12,6 +12,7 @@
 #include "harness/base/file.h"
 #include "harness/base/procs.h"
 #include "harness/base/progress.h"
+#include "harness/base/text.h"
 #include "harness/base/words.h"
 #include "harness/cmd/cmd.h"
 #include "harness/cmd/run_options_table.h"
@@ -270,15 +271,17 @@ int run_options_locate(struct run_options *o)
 static char *command_line(int argc, char **argv)
 {
     struct buf b = {0};
+    int is_text;
 
     buf_adds(&b, "duo ");
     words_quote(&b, (const char *const *)argv, (size_t)argc);
-    for (size_t i = 0; i < b.n; i++)
-        if ((unsigned char)b.data[i] < 0x20 || b.data[i] == 0x7f) {
-            buf_release(&b);
-            return NULL;
-        }
-    return buf_detach(&b);
+    is_text = utf8_valid(b.data, b.n) < 0;
+    for (size_t i = 0; i < b.n && is_text; i++)
+        is_text = !text_unshown(b.data + i);
+    if (is_text)
+        return buf_detach(&b);
+    buf_release(&b);
+    return NULL;
 }
 
 int run_options_parse(struct run_options *o, int argc, char **argv)

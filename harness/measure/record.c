@@ -11,6 +11,7 @@
 #include "harness/base/error.h"
 #include "harness/base/json.h"
 #include "harness/base/sha256.h"
+#include "harness/measure/doc_text.h"
 #include "harness/measure/pyjson.h"
 #include "harness/measure/record_fields.h"
 
@@ -183,7 +184,7 @@ void record_copy(struct record *to, const struct record *from)
     to->warnings = NULL;
     to->n_warnings = 0;
     for (size_t i = 0; i < from->n_warnings; i++)
-        record_warn(to, "%s", from->warnings[i]);
+        field_add_warning(to, xstrdup(from->warnings[i]));
     to->samples_ns = NULL;
     record_set_samples(to, from->samples_ns, from->n_samples);
     to->by_layer = NULL;
@@ -192,10 +193,16 @@ void record_copy(struct record *to, const struct record *from)
 
 void record_set(char **member, const char *value)
 {
-    char *copy = value ? xstrdup(value) : NULL;
+    char *copy = value ? doc_clean(value, 0) : NULL;
 
     free(*member);
     *member = copy;
+}
+
+void field_add_warning(struct record *r, char *text)
+{
+    r->warnings = xrealloc(r->warnings, (r->n_warnings + 1) * sizeof(*r->warnings));
+    r->warnings[r->n_warnings++] = text;
 }
 
 void record_warn(struct record *r, const char *fmt, ...)
@@ -206,8 +213,7 @@ void record_warn(struct record *r, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    r->warnings = xrealloc(r->warnings, (r->n_warnings + 1) * sizeof(*r->warnings));
-    r->warnings[r->n_warnings++] = xstrdup(text);
+    field_add_warning(r, doc_clean(text, 0));
 }
 
 static void set_numbers(double **list, size_t *count, const double *values, size_t n)

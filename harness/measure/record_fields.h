@@ -60,6 +60,9 @@ const char *field_string(const struct record *r, const struct record_field *f);
 double field_number(const struct record *r, const struct record_field *f);
 const double *field_numbers(const struct record *r, const struct record_field *f, size_t *n);
 
+/* Appends a warning as it is; the record frees it. */
+void field_add_warning(struct record *r, char *text);
+
 /* Appends the line name="text" or name=number that stands for a known field in an identity; nothing
  * for an unknown field or a list. */
 void field_add_line(struct buf *b, const struct record *r, const struct record_field *f);

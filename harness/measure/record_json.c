@@ -79,7 +79,7 @@ static int read_list(struct record *r, const struct record_field *f, const cJSON
         if (f->kind == FIELD_STRINGS ? !cJSON_IsString(item) : !cJSON_IsNumber(item))
             return error("%s: field '%s' holds a value of another type", where, f->name);
         if (f->kind == FIELD_STRINGS)
-            record_warn(r, "%s", item->valuestring);
+            field_add_warning(r, xstrdup(item->valuestring));
         else if (numbers)
             *numbers++ = item->valuedouble;
     }
@@ -98,7 +98,7 @@ static int read_field(struct record *r, const struct record_field *f, const cJSO
     if (f->kind == FIELD_STRING) {
         if (!cJSON_IsString(v))
             return error("%s: field '%s' is not a string", where, f->name);
-        record_set(member, v->valuestring);
+        *(char **)member = xstrdup(v->valuestring); /* as it is: record_read.c judges it */
     } else if (f->kind == FIELD_BOOL) {
         if (!cJSON_IsBool(v))
             return error("%s: field '%s' is not true or false", where, f->name);

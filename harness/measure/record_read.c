@@ -13,10 +13,15 @@
 /* A record's texts are printed in tables: none may move a terminal's cursor or start a new row. */
 static int check_text(const char *s, const char *field, const char *where)
 {
-    for (; s && *s; s++)
-        if ((unsigned char)*s < 0x20 || *s == 0x7f)
+    for (; s && *s; s++) {
+        size_t n = text_unshown(s);
+
+        if (n == 1)
             return error("%s: field '%s' holds the control character 0x%02x", where, field,
                          (unsigned char)*s);
+        if (n)
+            return error("%s: field '%s' holds a control character of %zu bytes", where, field, n);
+    }
     return 0;
 }
 
