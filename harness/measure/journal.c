@@ -22,6 +22,7 @@
 #define MAX_PENDING 256
 #define COMMIT_SECONDS 1.0
 #define BUSY_MS 30000
+#define LOCK_SECONDS 3
 
 struct entry {
     char *cell, *item;
@@ -213,11 +214,38 @@ static void say_impossible(const struct journal *j, int rc)
     free(folder);
 }
 
+/* A file that somebody needs under its name: a text, or a healthy database of another program. A
+ * journal's first block has zeros, whatever has happened to it. Reading alone; 1 after error(). */
+static int is_anothers(const struct journal *j)
+{
+    static const char ours[] = "SELECT count(*) FROM sqlite_schema WHERE name = 'results' OR "
+                               "tbl_name = 'results' OR sql LIKE '%payload%checksum%'";
+    char block[512], n_tables[32], n_ours[32];
+    int fd = open(j->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    ssize_t n = fd >= 0 ? read(fd, block, sizeof(block)) : 0;
+
+    if (fd >= 0)
+        close(fd);
+    if (n > 0 && !memchr(block, 0, (size_t)n)) {
+        error("'%s' is a text, not a journal: name another file to --resume", j->path);
+        return 1;
+    }
+    if (query(j->db, "SELECT count(*) FROM sqlite_schema", n_tables, sizeof(n_tables)) ||
+        query(j->db, ours, n_ours, sizeof(n_ours)) || atoi(n_tables) == 0 || atoi(n_ours) > 0)
+        return 0;
+    error("'%s' is a database of another program: name another file to --resume", j->path);
+    return 1;
+}
+
 static enum verdict try_open(struct journal *j, const char **why)
 {
     int rc = sqlite3_open_v2(j->path, &j->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
     enum verdict v;
 
+    if (rc == SQLITE_OK && is_anothers(j)) {
+        close_db(j);
+        return IMPOSSIBLE;
+    }
     if (rc == SQLITE_OK)
         rc = set_up(j, why);
     v = verdict_of(rc, j->path);
@@ -264,16 +292,23 @@ static int set_aside(const char *path, const char *why)
     return rc;
 }
 
-/* One process at a time opens a journal of this folder, so that two do not set aside each other's
- * fresh file. -1 (no lock) where the folder cannot be locked. */
+/* One process at a time opens a journal of this folder, which takes milliseconds, so that two do not
+ * set aside each other's fresh file. -1 where there is no lock to be had: the folder cannot be
+ * locked, or somebody else has locked it for longer (flock DIR duo ...). */
 static int lock_folder(const char *path)
 {
     char *dir = path_folder(path);
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), got = -1;
+    double end = now_seconds() + LOCK_SECONDS;
 
-    if (fd >= 0)
-        flock(fd, LOCK_EX);
     free(dir);
+    while (fd >= 0 && (got = flock(fd, LOCK_EX | LOCK_NB)) != 0 &&
+           (errno == EWOULDBLOCK || errno == EINTR) && now_seconds() < end)
+        usleep(20000);
+    if (fd >= 0 && got != 0) {
+        close(fd);
+        fd = -1;
+    }
     return fd;
 }
 
@@ -296,8 +331,14 @@ int journal_open(struct journal **out, const char *path)
     lock = lock_folder(path);
     j->path = xstrdup(path);
     v = try_open(j, &why);
-    if (v == DAMAGED)
+    if (v == DAMAGED && lock < 0) {
+        v = IMPOSSIBLE;
+        error("journal '%s' cannot be used: %s; it is not set aside while another program has its "
+              "folder locked",
+              path, why);
+    } else if (v == DAMAGED) {
         v = set_aside(path, why) == 0 ? try_open(j, &why) : IMPOSSIBLE;
+    }
     if (v == DAMAGED)
         error("cannot begin a fresh journal '%s'", path);
     if (lock >= 0)

@@ -4,8 +4,8 @@
  * What is promised: an entry is served only for the key under which it was stored, with the bytes
  * that were stored, whatever happened to the file (each row carries a checksum over its keys and
  * its payload). Everything committed survives the death of the process, and SIGINT, SIGTERM and
- * SIGHUP commit first. What is not: entries not yet committed (at most the last second's), and a journal on a network file system without
- * locks. One thread at a time per handle. */
+ * SIGHUP commit first. What is not: entries not yet committed (at most the last second's), and a
+ * journal on a network file system without locks. One thread at a time per handle. */
 #ifndef DUO_MEASURE_JOURNAL_H
 #define DUO_MEASURE_JOURNAL_H
 
@@ -19,9 +19,9 @@
 struct journal;
 
 /* Opens or creates PATH (PATH-wal and PATH-shm lie beside it). The whole file is checked first: one
- * that is damaged, not a journal or of another version is named in a warning and renamed to
- * PATH.corrupt-TIME, and a fresh one is begun. 0, or error() where there can be none (no such
- * folder, no permission); *out is NULL then. */
+ * that is damaged or of another version is named in a warning and renamed to PATH.corrupt-TIME, and
+ * a fresh one is begun. 0, or error() where there can be none (no such folder, no permission) or
+ * where the file is somebody's: a text, a database of another program; *out is NULL then. */
 int journal_open(struct journal **out, const char *path);
 
 /* Commits and closes; NULL is fine. 0, or -1 when something could not be stored (a warning has
