@@ -7,30 +7,58 @@
 
 #include "harness/base/error.h"
 
+struct key {
+    char *text;
+    size_t i;
+};
+
+static int by_text(const void *a, const void *b)
+{
+    const struct key *x = a, *y = b;
+    int order = strcmp(x->text, y->text);
+
+    return order ? order : x->i < y->i ? -1 : 1;
+}
+
+size_t group_texts(char *const *texts, size_t n, size_t *group)
+{
+    struct key *keys = xcalloc(n, sizeof(*keys));
+    size_t n_groups = 0;
+
+    for (size_t i = 0; i < n; i++)
+        keys[i] = (struct key){texts[i], i};
+    qsort(keys, n, sizeof(*keys), by_text);
+    for (size_t i = 0; i < n; i++) /* for now: the first of the same text */
+        group[keys[i].i] = i && strcmp(keys[i].text, keys[i - 1].text) == 0 ? group[keys[i - 1].i]
+                                                                            : keys[i].i;
+    for (size_t i = 0; i < n; i++)
+        group[i] = group[i] == i ? n_groups++ : group[group[i]];
+    free(keys);
+    return n_groups;
+}
+
 void cells_init(struct cells *c, const struct record *const *records, size_t n)
 {
-    char(*ids)[17] = xcalloc(n, sizeof(*ids)), id[17];
+    char(*ids)[17] = xcalloc(n, sizeof(*ids)), **texts = xcalloc(n, sizeof(*texts));
 
-    c->n = 0;
-    c->first = xcalloc(n, sizeof(*c->first));
-    c->of_record = xcalloc(n, sizeof(*c->of_record));
     for (size_t i = 0; i < n; i++) {
-        size_t cell = 0;
-
-        record_cell_id(records[i], id);
-        while (cell < c->n && strcmp(ids[cell], id) != 0)
-            cell++;
-        if (cell == c->n) {
-            memcpy(ids[cell], id, sizeof(id));
-            c->first[c->n++] = records[i];
-        }
-        c->of_record[i] = cell;
+        record_cell_id(records[i], ids[i]);
+        texts[i] = ids[i];
     }
+    *c = (struct cells){.of_record = xcalloc(n, sizeof(*c->of_record))};
+    c->n = group_texts(texts, n, c->of_record);
+    c->first = xcalloc(c->n, sizeof(*c->first));
+    for (size_t i = n; i-- > 0;)
+        c->first[c->of_record[i]] = records[i];
+    free(texts);
     free(ids);
 }
 
 void cells_release(struct cells *c)
 {
+    for (size_t i = 0; c->label && i < c->n; i++)
+        free(c->label[i]);
+    free(c->label);
     free(c->first);
     free(c->of_record);
     *c = (struct cells){0};

@@ -6,14 +6,23 @@
 
 #include "harness/measure/record.h"
 
+/* Numbers the distinct ones of n texts in order of first appearance, and says the number of each;
+ * how many there are. */
+size_t group_texts(char *const *texts, size_t n, size_t *group);
+
 /* The distinct cells of some records (record_cell_id()), in order of first appearance. */
 struct cells {
     const struct record **first; /* of each cell */
     size_t n;
     size_t *of_record; /* for each record given: the number of its cell */
+    char **label;      /* of each cell, or NULL: cells_label() */
 };
 void cells_init(struct cells *c, const struct record *const *records, size_t n);
 void cells_release(struct cells *c);
+
+/* Calls each cell by its method and what else tells it apart from the method's other cells but the
+ * sparsities: "duogpt alpha=0.5". */
+void cells_label(struct cells *c);
 
 /* A column: one metric of one task, for perplexity also of one window length and BOS habit. */
 struct column {

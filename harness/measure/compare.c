@@ -8,6 +8,9 @@
 #include "harness/base/error.h"
 #include "harness/measure/record_fields.h"
 
+/* Of records, those that would be looked at in the worst case; about a microsecond each. */
+#define MOST_PAIRS ((size_t)1 << 26)
+
 const char *const verdict_names[] = {"SAME", "BETTER", "WORSE", "NOT COMPARABLE"};
 const char *const change_by_names[] = {"bits", "pairs", "errors", "samples", "speed-ups", "value"};
 
@@ -22,19 +25,6 @@ static int is_one_of(const char *name, const char *const *names)
 static int is_text(const struct record_field *f)
 {
     return f->kind == FIELD_STRING;
-}
-
-static int same_field(const struct record_field *f, const struct record *a, const struct record *b)
-{
-    if (is_text(f)) {
-        const char *s = field_string(a, f), *t = field_string(b, f);
-
-        return s && t ? strcmp(s, t) == 0 : s == t;
-    } else {
-        double x = field_number(a, f), y = field_number(b, f);
-
-        return x == y || (isnan(x) && isnan(y));
-    }
 }
 
 static int of_identity(const struct record_field *f)
@@ -74,9 +64,13 @@ size_t compare_identity(const struct record *a, const struct record *b, const ch
     size_t n = 0;
 
     for (const struct record_field *f = record_fields; f->name; f++) {
-        if (!of_identity(f) || same_field(f, a, b) || is_said_elsewhere(f, a, b) ||
+        if (!of_identity(f) || field_same(f, a, b) || is_said_elsewhere(f, a, b) ||
             is_one_of(f->name, across))
             continue;
+        if (!out) {
+            n++;
+            continue;
+        }
         buf_addf(out, "%s%s ", n++ ? ", " : "", f->name);
         add_value(out, a, f);
         buf_adds(out, " against ");
@@ -88,23 +82,75 @@ size_t compare_identity(const struct record *a, const struct record *b, const ch
 /* What makes two records candidates of each other. The rest of the identity must then agree. */
 static int same_question(const struct record *a, const struct record *b, const char *const *across)
 {
-    static const char *const names[] = {"task", "metric", "path", "cache", "context", NULL};
+    static const char *const names[] = {"task", "metric", "path", "cache", "context"};
+    static const struct record_field *fields[5];
 
-    for (size_t i = 0; names[i]; i++)
-        if (!is_one_of(names[i], across) && !same_field(record_field_find(names[i]), a, b))
+    for (size_t i = 0; i < 5; i++) {
+        fields[i] = fields[i] ? fields[i] : record_field_find(names[i]);
+        if (!field_same(fields[i], a, b) && !is_one_of(names[i], across))
             return 0;
+    }
     return 1;
+}
+
+/* Of each run_id the last record: it has replaced those before. */
+struct latest {
+    const struct record_line **items; /* sorted by run_id, then by place */
+    size_t n;
+};
+
+static int by_run_id(const void *a, const void *b)
+{
+    const struct record_line *x = *(const struct record_line *const *)a;
+    const struct record_line *y = *(const struct record_line *const *)b;
+    int order = strcmp(x->rec.run_id, y->rec.run_id);
+
+    return order ? order : x < y ? -1 : 1;
+}
+
+static void latest_init(struct latest *t, const struct record_list *l)
+{
+    *t = (struct latest){xcalloc(l->n, sizeof(*t->items)), l->n};
+    for (size_t i = 0; i < l->n; i++)
+        t->items[i] = &l->items[i];
+    qsort(t->items, t->n, sizeof(*t->items), by_run_id);
+}
+
+static const struct record_line *latest_find(const struct latest *t, const char *run_id)
+{
+    size_t lo = 0, hi = t->n;
+
+    while (lo < hi) { /* the first that is greater */
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (strcmp(t->items[mid]->rec.run_id, run_id) <= 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo && strcmp(t->items[lo - 1]->rec.run_id, run_id) == 0 ? t->items[lo - 1] : NULL;
+}
+
+static int is_replaced(const struct latest *t, const struct record_line *l)
+{
+    return latest_find(t, l->rec.run_id) != l;
 }
 
 /* Fewest fields that forbid a comparison, then fewest that differ at all: with `across method` each
  * method still finds itself first. */
 static const struct record_line *partner_of(const struct record_line *base,
                                             const struct record_list *now,
+                                            const struct latest *latest,
                                             const char *const *across, struct buf *why)
 {
-    const struct record_line *best = NULL;
+    const struct record_line *best = latest_find(latest, base->rec.run_id);
     size_t least = 0, least_all = 0;
-    struct buf text = {0}, all = {0};
+
+    /* The same question again is the rule; a run_id alone is not proof (record_fields.h). */
+    if (best && same_question(&base->rec, &best->rec, NULL) &&
+        compare_identity(&base->rec, &best->rec, NULL, NULL) == 0)
+        return best;
+    best = NULL;
 
     for (size_t i = 0; i < now->n; i++) {
         const struct record *r = &now->items[i].rec;
@@ -112,31 +158,21 @@ static const struct record_line *partner_of(const struct record_line *base,
 
         if (!same_question(&base->rec, r, across))
             continue;
-        text.n = all.n = 0;
-        n = compare_identity(&base->rec, r, across, &text);
-        n_all = compare_identity(&base->rec, r, NULL, &all);
+        n = compare_identity(&base->rec, r, across, NULL);
+        n_all = across ? compare_identity(&base->rec, r, NULL, NULL) : n;
         if (best && (n > least || (n == least && n_all > least_all)))
             continue;
         best = &now->items[i];
         least = n;
         least_all = n_all;
-        why->n = 0;
-        buf_adds(why, n ? text.data : "");
     }
     if (!best)
         buf_adds(why, "not measured");
-    buf_release(&text);
-    buf_release(&all);
+    else if (least)
+        compare_identity(&base->rec, &best->rec, across, why);
     return best;
 }
 
-static int is_replaced(const struct record_list *l, size_t i)
-{
-    for (size_t k = i + 1; k < l->n; k++)
-        if (strcmp(l->items[k].rec.run_id, l->items[i].rec.run_id) == 0)
-            return 1;
-    return 0;
-}
 
 static int has_speedup(const struct comparison *c)
 {
@@ -167,11 +203,11 @@ static struct comparison *add(struct comparisons *out, const struct record_line 
 
 /* The rows of one record: its metric, or for times the speed and, of sparse paths, the speed-up. */
 static int compare_one(struct comparisons *out, const struct record_line *base,
-                       const struct record_list *now, const struct compare_options *o,
-                       unsigned char *met)
+                       const struct record_list *now, const struct latest *latest,
+                       const struct compare_options *o, unsigned char *met)
 {
     struct buf why = {0};
-    const struct record_line *partner = partner_of(base, now, o->across, &why);
+    const struct record_line *partner = partner_of(base, now, latest, o->across, &why);
     int is_speed = base->rec.n_samples > 0, rc = 0;
     struct comparison *c = add(out, base, partner, is_speed ? "speed" : base->rec.metric);
 
@@ -190,15 +226,25 @@ static int compare_one(struct comparisons *out, const struct record_line *base,
 int compare_records(const struct record_list *base, const struct record_list *now,
                     const struct compare_options *o, struct comparisons *out)
 {
-    unsigned char *met = xcalloc(now->n, 1);
+    unsigned char *met;
+    struct latest of_base, of_now;
     int rc = 0;
+
+    *out = (struct comparisons){0};
+    if (base->n && now->n > MOST_PAIRS / base->n)
+        return error("%zu records are too many to compare with %zu: each meets each", base->n, now->n);
+    met = xcalloc(now->n, 1);
+    latest_init(&of_base, base);
+    latest_init(&of_now, now);
 
     *out = (struct comparisons){.items = xcalloc(2 * base->n, sizeof(*out->items))};
     for (size_t i = 0; i < base->n && rc == 0; i++)
-        if (!is_replaced(base, i))
-            rc = compare_one(out, &base->items[i], now, o, met);
+        if (!is_replaced(&of_base, &base->items[i]))
+            rc = compare_one(out, &base->items[i], now, &of_now, o, met);
     for (size_t i = 0; i < now->n; i++)
-        out->n_new += !met[i] && !is_replaced(now, i);
+        out->n_new += !met[i] && !is_replaced(&of_now, &now->items[i]);
+    free((void *)of_base.items);
+    free((void *)of_now.items);
     free(met);
     return rc;
 }

@@ -63,7 +63,8 @@ size_t compare_identity(const struct record *a, const struct record *b, const ch
  * bootstrap, a perplexity by Student's t of the windows' differences, both from the samples where
  * they are given and the two runs' standard errors where not; times by a robust interval for the
  * ratio of medians (bench_change()), and by the ratio of speed-ups where both have one. 0, or
- * error() where samples cannot be read or are not those of the record. */
+ * error() where samples cannot be read or are not those of the record, or where the two lists make
+ * more than 2^26 pairs. */
 int compare_records(const struct record_list *base, const struct record_list *now,
                     const struct compare_options *o, struct comparisons *out);
 void comparisons_release(struct comparisons *c);

@@ -242,17 +242,26 @@ static int is_in_mean(const struct comparisons *c, const struct comparison *x)
     return 1;
 }
 
-static int same_cell(const struct comparison *a, const struct comparison *b)
+/* The cell of each row, in order of first appearance. */
+static size_t *cells_of(const struct comparisons *c)
 {
-    char id_a[17], id_b[17];
+    const struct record **records = xcalloc(c->n, sizeof(*records));
+    struct cells cells;
+    size_t *of_row;
 
-    record_cell_id(&a->base->rec, id_a);
-    record_cell_id(&b->base->rec, id_b);
-    return strcmp(id_a, id_b) == 0;
+    for (size_t i = 0; i < c->n; i++)
+        records[i] = &c->items[i].base->rec;
+    cells_init(&cells, records, c->n);
+    of_row = cells.of_record;
+    cells.of_record = NULL;
+    cells_release(&cells);
+    free((void *)records);
+    return of_row;
 }
 
 /* Of the cell of row i. 0 where there is none. */
-static int mean_of(const struct comparisons *c, size_t i, struct comparison *out)
+static int mean_of(const struct comparisons *c, const size_t *cell, size_t i,
+                   struct comparison *out)
 {
     double sum_var = 0, k = 0;
 
@@ -266,7 +275,7 @@ static int mean_of(const struct comparisons *c, size_t i, struct comparison *out
     for (size_t j = 0; j < c->n; j++) {
         const struct comparison *x = &c->items[j];
 
-        if (!same_cell(&c->items[i], x) || !is_in_mean(c, x))
+        if (cell[i] != cell[j] || !is_in_mean(c, x))
             continue;
         if (x->verdict == VERDICT_NOT_COMPARABLE)
             return 0;
@@ -291,16 +300,17 @@ static int mean_of(const struct comparisons *c, size_t i, struct comparison *out
 void compare_means(struct comparisons *c)
 {
     struct comparisons out = {.items = xcalloc(2 * c->n, sizeof(*out.items)), .n_new = c->n_new};
+    size_t *cell = cells_of(c), *last = xcalloc(c->n, sizeof(*last));
 
+    for (size_t i = 0; i < c->n; i++)
+        last[cell[i]] = i;
     for (size_t i = 0; i < c->n; i++) {
-        size_t last = i;
-
         out.items[out.n++] = c->items[i];
-        for (size_t j = i + 1; j < c->n; j++)
-            last = same_cell(&c->items[i], &c->items[j]) ? j : last;
-        if (last == i)
-            out.n += (size_t)mean_of(c, i, &out.items[out.n]);
+        if (last[cell[i]] == i)
+            out.n += (size_t)mean_of(c, cell, i, &out.items[out.n]);
     }
+    free(cell);
+    free(last);
     free(c->items);
     *c = out;
 }

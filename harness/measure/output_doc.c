@@ -188,6 +188,7 @@ static void add_scores(struct block *k, struct doc *out)
     double mean, se;
 
     cells_init(&k->cells, k->records, k->n);
+    cells_label(&k->cells);
     columns_init(&k->columns, &k->cells, k->records, k->n);
     for (size_t i = 0; i < k->cells.n; i++) {
         cell_mean(&k->columns, i, &mean, &se);
@@ -251,25 +252,26 @@ static char *block_key(const struct record *r)
 void blocks_init(struct blocks *bs, const struct record *const *records, size_t n)
 {
     char **keys = xcalloc(n, sizeof(*keys));
+    size_t *group = xcalloc(n, sizeof(*group));
 
-    *bs = (struct blocks){.items = xcalloc(n, sizeof(*bs->items))};
-    for (size_t i = 0; i < n; i++) {
-        struct block *k = bs->items;
-        char *key = block_key(records[i]);
-
-        while (k < bs->items + bs->n && strcmp(keys[k - bs->items], key) != 0)
-            k++;
-        if (k == bs->items + bs->n) {
-            keys[bs->n++] = key;
-            k->records = xcalloc(n, sizeof(*k->records));
-        } else {
-            free(key);
-        }
-        k->records[k->n++] = records[i];
+    for (size_t i = 0; i < n; i++)
+        keys[i] = block_key(records[i]);
+    bs->n = group_texts(keys, n, group);
+    bs->items = xcalloc(bs->n, sizeof(*bs->items));
+    for (size_t i = 0; i < n; i++)
+        bs->items[group[i]].n++;
+    for (size_t i = 0; i < bs->n; i++) {
+        bs->items[i].records = xcalloc(bs->items[i].n, sizeof(*bs->items[i].records));
+        bs->items[i].n = 0;
     }
-    for (size_t i = 0; i < bs->n; i++)
+    for (size_t i = 0; i < n; i++) {
+        struct block *k = &bs->items[group[i]];
+
+        k->records[k->n++] = records[i];
         free(keys[i]);
+    }
     free(keys);
+    free(group);
 }
 
 void blocks_release(struct blocks *bs)

@@ -49,9 +49,7 @@ void block_sentences(const struct record *const *records, size_t n, struct doc *
 /* Records of each layer: the table and what it means. */
 void block_layers(const struct record *const *records, size_t n, struct doc *out);
 
-/* Heads of a column ("wiki2", "piqa_n") and labels of a cell ("duogpt alpha=0.5": the method and
- * what else tells its cells apart). */
+/* The head of a column: "wiki2", "piqa_n". */
 void block_add_head(struct buf *b, const struct record *r);
-void block_add_label(struct buf *b, const struct block *k, const struct record *r);
 
 #endif

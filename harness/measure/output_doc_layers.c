@@ -37,11 +37,8 @@ static void set_cell(struct table *t, size_t row, const struct block *k, size_t 
     const struct record *r = k->cells.first[cell], *zeros = find(k, cell, LAYER_ZEROS);
     const struct record *own = find(k, cell, LAYER_OUTPUT_ERROR);
     const struct record *stream = find(k, cell, LAYER_STREAM_ERROR);
-    struct buf label = {0};
 
-    block_add_label(&label, k, r);
-    table_set(t, row, METHOD, "%s", buf_str(&label));
-    buf_release(&label);
+    table_set(t, row, METHOD, "%s", k->cells.label[cell]);
     if (!isnan(r->weight_sparsity))
         table_set(t, row, WEIGHTS, "%.4g", 100 * r->weight_sparsity);
     if (r->nm)
@@ -69,6 +66,7 @@ void block_layers(const struct record *const *records, size_t n, struct doc *out
     struct table t;
 
     cells_init(&k.cells, records, n);
+    cells_label(&k.cells);
     table_init(&t, N_COLS);
     table_add_row(&t);
     for (size_t col = 0; col < N_COLS; col++)

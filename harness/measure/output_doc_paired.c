@@ -24,15 +24,12 @@ static void set_percent(struct table *t, size_t row, size_t col, double share)
 static void set_cell(struct table *t, size_t row, const struct block *k, size_t cell)
 {
     const struct record *r = k->cells.first[cell];
-    struct buf label = {0};
 
-    block_add_label(&label, k, r);
-    table_set(t, row, METHOD, "%s", buf_str(&label));
+    table_set(t, row, METHOD, "%s", k->cells.label[cell]);
     set_percent(t, row, WEIGHTS, r->weight_sparsity);
     if (r->nm)
         table_set(t, row, WEIGHTS, "%s", r->nm);
     set_percent(t, row, ACTS, r->act_sparsity);
-    buf_release(&label);
 }
 
 static void set_p(struct table *t, size_t row, double p)

@@ -7,8 +7,6 @@
 #include <string.h>
 
 #include "harness/base/error.h"
-#include "harness/measure/pyjson.h"
-#include "harness/measure/record_fields.h"
 #include "harness/measure/table.h"
 
 #define N_RECIPE_COLS 5 /* method, W %, zeros, A %, zeros */
@@ -35,64 +33,6 @@ void block_add_head(struct buf *b, const struct record *r)
         buf_adds(b, " no BOS");
 }
 
-/* The same value of a recipe's field, unknown equal to unknown. */
-static int same_field(const struct record *a, const struct record *b, const struct record_field *f)
-{
-    const char *s, *t;
-
-    if (f->kind != FIELD_STRING)
-        return field_number(a, f) == field_number(b, f) ||
-               (isnan(field_number(a, f)) && isnan(field_number(b, f)));
-    s = field_string(a, f);
-    t = field_string(b, f);
-    return s && t ? strcmp(s, t) == 0 : s == t;
-}
-
-static int is_unknown(const struct record *r, const struct record_field *f)
-{
-    return f->kind == FIELD_STRING ? !field_string(r, f) : isnan(field_number(r, f));
-}
-
-/* Does this field tell apart two cells of the method that the other columns show alike? */
-static int field_varies(const struct block *k, const struct record *r, const struct record_field *f)
-{
-    static const char *const shown[] = {"method", "weight_sparsity", "act_sparsity", "nm",
-                                        "calib_sha256"};
-
-    if (f->group != GROUP_RECIPE && strcmp(f->name, "threads") != 0)
-        return 0;
-    for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
-        if (strcmp(f->name, shown[i]) == 0)
-            return 0;
-    for (size_t i = 0; i < k->cells.n; i++) {
-        const struct record *o = k->cells.first[i];
-
-        /* No rule: no sparse activations, which the column A says; what they alone need is then
-         * unknown. */
-        if (!o->act_rule != !r->act_rule && (is_unknown(o, f) || is_unknown(r, f)))
-            continue;
-        if (o->method && r->method && strcmp(o->method, r->method) == 0 && !same_field(o, r, f))
-            return 1;
-    }
-    return 0;
-}
-
-void block_add_label(struct buf *b, const struct block *k, const struct record *r)
-{
-    buf_adds(b, r->method ? r->method : "-");
-    for (const struct record_field *f = record_fields; f->name; f++) {
-        if (!field_varies(k, r, f))
-            continue;
-        buf_addf(b, " %s=", f->name);
-        if (f->kind == FIELD_STRING)
-            buf_adds(b, field_string(r, f) ? field_string(r, f) : "?");
-        else if (!isnan(field_number(r, f)))
-            pyjson_add_number(b, field_number(r, f));
-        else
-            buf_addc(b, '?');
-    }
-}
-
 static void set_percent(struct table *t, size_t row, size_t col, const char *fmt, double share)
 {
     char text[32];
@@ -104,17 +44,14 @@ static void set_percent(struct table *t, size_t row, size_t col, const char *fmt
 static void set_recipe(struct table *t, size_t row, const struct block *k, size_t cell)
 {
     const struct record *r = k->cells.first[cell];
-    struct buf label = {0};
 
-    block_add_label(&label, k, r);
-    table_set(t, row, 0, "%s", label.data);
+    table_set(t, row, 0, "%s", k->cells.label[cell]);
     set_percent(t, row, 1, "%.4g", r->weight_sparsity);
     if (r->nm)
         table_set(t, row, 1, "%s", r->nm);
     set_percent(t, row, 2, "%.2f", r->weight_zeros);
     set_percent(t, row, 3, "%.4g", r->act_sparsity);
     set_percent(t, row, 4, "%.2f", r->act_zeros);
-    buf_release(&label);
 }
 
 static void set_value(struct table *t, size_t row, size_t col, const struct record *like, double v)

@@ -173,15 +173,6 @@ static int same_work(const struct record *a, const struct record *b)
            (!a->cache || !b->cache || strcmp(a->cache, b->cache) == 0);
 }
 
-static int same_cell(const struct record *a, const struct record *b)
-{
-    char x[17], y[17];
-
-    record_cell_id(a, x);
-    record_cell_id(b, y);
-    return strcmp(x, y) == 0;
-}
-
 /* Of the sparse paths of one work, which compute the same, the fastest stands for the cell. */
 static int is_headline(const struct record *r, const char *task,
                        const struct record *const *records, size_t n)
@@ -190,7 +181,7 @@ static int is_headline(const struct record *r, const char *task,
         (strcmp(task, "layer") == 0 && r->cache && strcmp(r->cache, "cold") != 0))
         return 0;
     for (size_t i = 0; i < n; i++)
-        if (same_work(records[i], r) && same_cell(records[i], r) &&
+        if (same_work(records[i], r) && record_same_cell(records[i], r) &&
             records[i]->speedup > r->speedup)
             return 0;
     return 1;

@@ -151,6 +151,19 @@ int field_is_number(const struct record_field *f)
     return f->kind == FIELD_NUMBER || f->kind == FIELD_COUNT || f->kind == FIELD_BOOL;
 }
 
+int field_same(const struct record_field *f, const struct record *a, const struct record *b)
+{
+    if (f->kind == FIELD_STRING) {
+        const char *s = field_string(a, f), *t = field_string(b, f);
+
+        return s && t ? strcmp(s, t) == 0 : s == t;
+    } else {
+        double x = field_number(a, f), y = field_number(b, f);
+
+        return x == y || (isnan(x) && isnan(y));
+    }
+}
+
 void record_init(struct record *r)
 {
     memset(r, 0, sizeof(*r));
@@ -279,6 +292,14 @@ static void identity_id(const struct record *r, enum field_group last, char out[
 void record_id(const struct record *r, char out[17])
 {
     identity_id(r, GROUP_WORK, out);
+}
+
+int record_same_cell(const struct record *a, const struct record *b)
+{
+    for (const struct record_field *f = record_fields; f->name; f++)
+        if (f->group != GROUP_RUN && f->group <= GROUP_PLACE && !field_same(f, a, b))
+            return 0;
+    return 1;
 }
 
 int record_is_speed(const struct record *r)

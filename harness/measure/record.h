@@ -136,6 +136,9 @@ void record_id(const struct record *r, char out[17]);
 /* The same over MODEL, RECIPE and PLACE: equal for the tasks and metrics of one cell of a table. */
 void record_cell_id(const struct record *r, char out[17]);
 
+/* Equal ids, without computing them. */
+int record_same_cell(const struct record *a, const struct record *b);
+
 /* Has it any speed field? */
 int record_is_speed(const struct record *r);
 

@@ -60,6 +60,9 @@ const char *field_string(const struct record *r, const struct record_field *f);
 double field_number(const struct record *r, const struct record_field *f);
 const double *field_numbers(const struct record *r, const struct record_field *f, size_t *n);
 
+/* The same text or number, or both unknown; not for lists. */
+int field_same(const struct record_field *f, const struct record *a, const struct record *b);
+
 /* Appends a warning as it is; the record frees it. */
 void field_add_warning(struct record *r, char *text);
 

@@ -61,12 +61,12 @@ static void shorten(struct buf *name)
     buf_adds(name, "\xe2\x80\xa6");
 }
 
-static void set_names(struct cell_facts *c, const struct block *k)
+static void set_names(struct cell_facts *c, const char *name)
 {
     const struct record *r = c->r;
     struct buf series = {0}, label = {0};
 
-    block_add_label(&series, k, r);
+    buf_adds(&series, name);
     shorten(&series);
     buf_adds(&label, series.data);
     if (!c->dense) {
@@ -170,9 +170,6 @@ static void set_speed(const struct facts *f, struct cell_facts *c, const struct 
 const struct record *facts_speed(const struct facts *f, const struct record *cell, const char *task,
                                  const char *path, const char *cache)
 {
-    char id[17], other[17];
-
-    record_cell_id(cell, id);
     for (size_t i = 0; i < f->n_speeds; i++) {
         const struct record *r = f->speeds[i];
 
@@ -180,8 +177,7 @@ const struct record *facts_speed(const struct facts *f, const struct record *cel
             (cache && (!r->cache || strcmp(r->cache, cache) != 0)) ||
             (!isnan(f->context) && !isnan(r->context) && r->context != f->context))
             continue;
-        record_cell_id(r, other);
-        if (strcmp(id, other) == 0)
+        if (record_same_cell(cell, r))
             return r;
     }
     return NULL;
@@ -209,7 +205,7 @@ static void name_cells(struct facts *f, const struct block *k)
         c->structured = is_structured(c->r);
         c->speedup = (struct estimate){NAN, NAN};
         c->params_left = NAN;
-        set_names(c, k);
+        set_names(c, k->cells.label[i]);
         f->dense = c->dense && !f->dense ? c : f->dense;
     }
 }
@@ -219,7 +215,7 @@ static void add_scores(struct facts *f, const struct block *k)
 {
     const struct record **scores = xcalloc(k->n, sizeof(*scores));
     size_t *cell = xcalloc(k->n, sizeof(*cell)), n = 0;
-    struct cells cells = {k->cells.first, k->cells.n, cell};
+    struct cells cells = {.first = k->cells.first, .n = k->cells.n, .of_record = cell};
     struct columns columns;
 
     for (size_t i = 0; i < k->n; i++)
@@ -240,6 +236,7 @@ void facts_init(struct facts *f, const struct block *k)
     struct block all = *k;
 
     cells_init(&all.cells, k->records, k->n);
+    cells_label(&all.cells);
     *f = (struct facts){.cells = xcalloc(all.cells.n, sizeof(*f->cells)), .n = all.cells.n};
     f->speeds = speeds;
     name_cells(f, &all);

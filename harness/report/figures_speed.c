@@ -174,7 +174,6 @@ static int is_dense_record(const struct record *r)
 static int on_roofline(const struct figures *g, const struct record *r)
 {
     const struct facts *f = g->f;
-    char id[17], other[17];
     int shown = 0;
 
     if (!r->path || !(r->bytes_moved > 0) || !(r->median_ns > 0) ||
@@ -183,12 +182,10 @@ static int on_roofline(const struct figures *g, const struct record *r)
         return 0;
     if (is_dense_record(r))
         return 1;
-    record_cell_id(r, id);
     for (size_t i = 0; i < g->d->n_near; i++) {
         const struct cell_facts *c = g->d->near[i];
 
-        record_cell_id(c->r, other);
-        shown |= strcmp(id, other) == 0 && (c == g->d->chosen || c->structured);
+        shown |= record_same_cell(r, c->r) && (c == g->d->chosen || c->structured);
     }
     return shown;
 }
