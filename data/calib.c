@@ -52,11 +52,17 @@ static int shape_in_name(const char *path, size_t *n_windows, size_t *window)
     return rc;
 }
 
-/* What calib_save wrote beside the ids, if it is there: 1, 0 if not, -1 after error(). */
-static int read_side_file(struct calib *c, const char *path, char sha256[65])
+/* What calib_save wrote beside the ids. */
+struct side {
+    size_t n_windows, window;
+    char sha256[65], tokenizer[65]; /* tokenizer: "" where there was none */
+};
+
+/* 1, 0 if it is not there, -1 after error(). */
+static int read_side_file(struct side *out, const char *path)
 {
     struct buf side = {0};
-    const char *hex;
+    const char *hex, *tokenizer = "";
     int64_t n, s;
     cJSON *j;
     int rc = 0;
@@ -68,10 +74,12 @@ static int read_side_file(struct calib *c, const char *path, char sha256[65])
     j = json_read(side.data);
     if (j && json_int(j, "n_windows", side.data, 1, MAX_SIZE, &n) == 0 &&
         json_int(j, "window", side.data, 1, MAX_SIZE, &s) == 0 &&
-        json_string(j, "sha256", side.data, &hex) == 0) {
-        c->n_windows = (size_t)n;
-        c->window = (size_t)s;
-        snprintf(sha256, 65, "%s", hex);
+        json_string(j, "sha256", side.data, &hex) == 0 &&
+        (!json_has(j, "tokenizer_sha256") ||
+         json_string(j, "tokenizer_sha256", side.data, &tokenizer) == 0)) {
+        *out = (struct side){.n_windows = (size_t)n, .window = (size_t)s};
+        snprintf(out->sha256, 65, "%s", hex);
+        snprintf(out->tokenizer, 65, "%s", tokenizer);
         rc = 1;
     }
     cJSON_Delete(j);
@@ -81,19 +89,25 @@ out:
 }
 
 /* colon: the ":NxS" part, which may be less than the file, or NULL. */
-static int read_file(struct calib *c, const char *path, const char *colon)
+static int read_file(struct calib *c, const char *path, const char *colon,
+                     const struct tokenizer *t)
 {
     struct buf text = {0};
-    char want[65] = "", got[65];
+    struct side side = {0};
+    char got[65];
     size_t n;
-    int side = 0, rc = -1;
+    int has_side = 0, rc = -1;
 
     if (colon && calib_parse_shape(colon + 1, &c->n_windows, &c->window) != 0)
         return error("calibration '%s': '%s' is not NxS", c->spec, colon + 1);
-    if ((!colon && (side = read_side_file(c, path, want)) < 0) || file_read(path, &text) != 0)
+    if ((has_side = read_side_file(&side, path)) < 0 || file_read(path, &text) != 0)
         goto out;
+    if (has_side && !colon) {
+        c->n_windows = side.n_windows;
+        c->window = side.window;
+    }
     n = text.n / sizeof(*c->ids);
-    if (!colon && !side && shape_in_name(path, &c->n_windows, &c->window) != 0) {
+    if (!colon && !has_side && shape_in_name(path, &c->n_windows, &c->window) != 0) {
         c->window = 2048;
         c->n_windows = (n + c->window - 1) / c->window;
     }
@@ -104,10 +118,15 @@ static int read_file(struct calib *c, const char *path, const char *colon)
         goto out;
     }
     sha256_hex(buf_str(&text), text.n, got);
-    if (side && strcmp(got, want) != 0) {
+    if (has_side && strcmp(got, side.sha256) != 0) {
         error("calibration '%s': its SHA-256 is not the one in '%s.json'", path, path);
         goto out;
     }
+    /* A warning: a tokenizer has several forms of file, which give the same ids. */
+    if (has_side && t && *side.tokenizer && strcmp(side.tokenizer, tokenizer_sha256(t)) != 0)
+        warning("calibration '%s': '%s.json' names another tokenizer's file than the model's: are "
+                "these its ids?",
+                path, path);
     c->ids = (int32_t *)buf_detach(&text);
     rc = 0;
 out:
@@ -123,6 +142,26 @@ static int is_file_spec(const char *spec, const char **colon)
         at = strstr(at + 1, ".i32");
     *colon = at && at[4] ? at + 4 : NULL;
     return at != NULL;
+}
+
+char *calib_file(const char *spec)
+{
+    const char *colon;
+    char *file;
+
+    if (!spec || !is_file_spec(spec, &colon))
+        return NULL;
+    file = xstrdup(spec);
+    if (colon)
+        file[colon - spec] = 0;
+    return file;
+}
+
+int calib_is_file_name(const char *path)
+{
+    const char *colon;
+
+    return is_file_spec(path, &colon) && !colon;
 }
 
 static int check_window(const struct calib *c, const struct calib_source *src)
@@ -169,11 +208,9 @@ int calib_open(struct calib *c, const char *spec, const struct calib_source *src
 
     *c = (struct calib){.spec = xstrdup(spec)};
     if (is_file_spec(spec, &colon)) {
-        char *path = xstrdup(spec);
+        char *path = calib_file(spec);
 
-        if (colon)
-            path[colon - spec] = 0;
-        rc = read_file(c, path, colon);
+        rc = read_file(c, path, colon, src->tokenizer);
         free(path);
     } else {
         rc = make(c, src);

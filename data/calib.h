@@ -24,8 +24,9 @@ struct calib_source {
 
 /* spec:
  *   FILE.i32[:NxS]  little-endian int32 ids; NxS by default from FILE.i32.json as calib_save writes
- *                   it, then also the SHA-256, else from the name (NAME.128x2048.i32), else
- *                   windows of 2048. The file has no more than that, unless NxS is given
+ *                   it, else from the name (NAME.128x2048.i32), else windows of 2048. The
+ *                   file has no more than that, unless NxS is given. Where FILE.i32.json is there
+ *                   its SHA-256 must be that of the file, and another tokenizer's is a warning
  *   c4:NxS          N times: draw a document of C4's first training shard until its ids (with BOS)
  *                   are more than S, draw a start, take S ids (SparseGPT, Wanda, GPTAQ)
  *   c4-joined:NxS   the first documents joined by blank lines, no specials, consecutive windows
@@ -36,6 +37,12 @@ void calib_release(struct calib *c);
 
 /* Writes the ids to PATH and the spec, seed, shape and SHA-256 to PATH.json. */
 int calib_save(const struct calib *c, const struct calib_source *src, const char *path);
+
+/* The file that a spec names, to be free()d; NULL for none: no spec (NULL), or one of another form. */
+char *calib_file(const char *spec);
+
+/* Would calib_open() take the path for that of a file? */
+int calib_is_file_name(const char *path);
 
 /* Parses "NxS". 0 or -1 without a message. */
 int calib_parse_shape(const char *s, size_t *n_windows, size_t *window);

@@ -178,6 +178,9 @@ static void saved_and_read_again(void)
     a.ids[5] = 77;
     CHECK(file_write_atomic(path, a.ids, 128) == 0);
     refuses("saved.i32", "", "its SHA-256 is not the one in");
+    refuses("saved.i32", ":2x2", "its SHA-256 is not the one in"); /* nor a part of it */
+    a.ids[5] = 5;
+    CHECK(calib_save(&a, &src, path) == 0);
     accepts("saved.i32", ":2x2", 2, 2);
     write_ids("saved.i32.json", 3, 0);
     refuses("saved.i32", "", "saved.i32.json: control character 0x00");

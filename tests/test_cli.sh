@@ -180,11 +180,21 @@ refuses dtype_of_another_backend 1 "--dtype f16" $one --backend cpu --dtype f16
 
 # ---- options
 
+: >a-file
+
 refuses no_tasks 2 "no tasks" eval
 refuses shape_and_model 2 "exclude each other" eval -t piqa -m model --shape llama2-7b
 refuses layers_without_shape 2 "another model" eval -t piqa --layers 2
 refuses layer_dir_on_device 2 "not with --weights device" eval -t piqa --layer-dir x --weights device
 refuses memory_limit_of_words 2 "memory-limit" eval -t piqa --memory-limit much
+refuses journal_is_out 2 "--out and --resume name the same file" eval -t piqa --resume x --out ./x
+refuses calibration_is_out 2 "--out and --save-calib name the same file" eval -t piqa --method wanda --sparsity 0.5 --save-calib x.i32 --out x.i32
+refuses calibration_is_saved_over 2 "--save-calib and --calib name the same file" \
+	eval -t piqa --method wanda --sparsity 0.5 --save-calib x.i32 --calib x.i32:2x2
+refuses calibration_without_its_end 2 "name it ids.i32" eval -t piqa --method wanda --sparsity 0.5 --save-calib ids
+refuses journal_is_a_device 1 "cannot open journal '/dev/null': it is no regular file" eval -t piqa --limit 1 --quiet --resume /dev/null
+refuses model_is_a_file 1 "-m ./a-file: not a folder" eval -t piqa -m ./a-file
+refuses seed_beyond 2 "is not between 0 and 9007199254740992" eval -t piqa --seed 99999999999999999999
 refuses shape_without_tokenizer 2 "--tokenizer DIR" eval -t piqa --shape llama2-7b
 refuses shape_without_tokenizer_for_calibration 1 "needs a tokenizer" \
 	bench --shape tiny --context 8 --method wanda --sparsity 0.5 --calib self:2x16

@@ -52,10 +52,16 @@ expect unknown_field 2 "no field 'colour'" compare base.jsonl again.jsonl --acro
 expect no_field 2 "no field ''" compare base.jsonl again.jsonl --across ''
 expect empty_field 2 "no field ''" compare base.jsonl again.jsonl --across alpha,
 expect two_rules_in_one 2 "a --fail-if of its own" compare base.jsonl again.jsonl --fail-if 'ppl>1%,acc<1'
+cp -r again swapped
+for f in swapped/*/samples_piqa_*.jsonl; do sed -n '1{h;d};2{p;x};p' "$f" >swap && mv swap "$f"; done
+expect samples_of_others 3 "samples are not paired: line 1 is about another document (base.jsonl line 2" \
+	compare base.jsonl again.jsonl --base-samples base --new-samples swapped
+[ ! -s err ] && echo "ok samples_of_others_once" || echo "not ok samples_of_others_once"
 expect other_samples 1 "base/" compare alpha.jsonl base.jsonl --across alpha --base-samples base --new-samples base
 : >empty.jsonl
 expect nothing_to_compare 3 "0 compared" compare empty.jsonl base.jsonl
 head -1 base.jsonl >one.jsonl
+cp one.jsonl kept-one.jsonl
 expect a_metric_is_gone 3 "NOT COMPARABLE: not measured" compare base.jsonl one.jsonl
 expect more_in_new 0 "2 more in NEW alone" compare one.jsonl again.jsonl
 printf '%s\nnonsense\n' "$(cat base.jsonl)" >bad.jsonl
@@ -68,6 +74,13 @@ expect rerun_run_id 0 "1 SAME" rerun "base.jsonl:$id" --quiet --threads 1 --out 
 sed 's/"value": [0-9.]*/"value": 3/; s/"stderr": [0-9.]*/"stderr": 0.001/' one.jsonl >planted.jsonl
 expect rerun_finds_planted 1 "1 WORSE" rerun planted.jsonl:1 --quiet
 expect rerun_other_recipe 3 "alpha 0.125 against 1" rerun one.jsonl:1 --quiet --alpha 1
+expect rerun_not_over_itself 1 "--out one.jsonl is the file of the record" rerun one.jsonl:1 --out one.jsonl
+expect rerun_not_over_a_link 1 "is the file of the record" rerun one.jsonl:1 --out=./one.jsonl
+expect rerun_takes_no_format 1 "rerun compares records: it takes no --format" rerun one.jsonl:1 -o md
+expect report_not_over_itself 1 "--out one.jsonl is one of the files that are read" report one.jsonl --out one.jsonl
+cmp -s one.jsonl kept-one.jsonl && echo "ok records_are_kept" || echo "not ok records_are_kept"
+sed 's/"weight_sparsity": 0.5/"weight_sparsity": null/; s/"run_id": "[0-9a-f]*", //' one.jsonl >unknown.jsonl
+expect rerun_unknown_sparsity 1 "unknown.jsonl line 1: the record has no weight_sparsity" rerun unknown.jsonl:1
 expect rerun_no_line 1 "no record at '7'" rerun base.jsonl:7
 expect rerun_no_record 2 "FILE:LINE" rerun
 sed 's/"command": "duo eval/"command": "rm -rf/' one.jsonl >evil.jsonl
@@ -75,7 +88,7 @@ expect rerun_runs_duo_alone 1 "only what eval and bench made" rerun evil.jsonl:1
 sed 's/"command": "duo eval/"command": "duo eval --out evil.out --save-calib evil.out --resume evil.out --layer-dir evil.out/' one.jsonl \
 	>evil.jsonl
 sed "s/\"command\": \"duo eval/\"command\": \"duo eval 'open/" one.jsonl >open.jsonl
-expect rerun_open_quote 1 "the record's command: a quote without an end" rerun open.jsonl:1
+expect rerun_open_quote 1 "open.jsonl line 1: a quote without an end" rerun open.jsonl:1
 [ "$(wc -l <err)" -eq 1 ] && echo "ok rerun_says_one_line" || echo "not ok rerun_says_one_line"
 expect rerun_writes_nothing 0 "1 SAME" rerun evil.jsonl:1 --quiet
 [ -e evil.out ] && echo "not ok rerun_wrote" || echo "ok rerun_wrote_nothing"

@@ -314,10 +314,11 @@ static void check_against_samples(const struct record *dense, const struct recor
 {
     struct sample_scores a, b;
     size_t gained = 0, lost = 0;
+    char *why;
 
     read_samples(&a, "dense-w0-a0", "piqa");
     read_samples(&b, "magnitude-w0.3-a0", "piqa");
-    CHECK(a.n == 8 && samples_check_paired(&a, &b) == 0);
+    CHECK(a.n == 8 && samples_check_paired(&a, &b, &why) == 0);
     for (size_t i = 0; i < a.n && i < b.n; i++) {
         gained += a.acc[i] == 0 && b.acc[i] == 1;
         lost += a.acc[i] == 1 && b.acc[i] == 0;

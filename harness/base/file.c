@@ -52,6 +52,37 @@ char *path_folder(const char *path)
     return buf_detach(&b);
 }
 
+/* The folder's real path and the name, for a file that is not there. */
+static char *place_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = path_folder(path), *real = realpath(folder, NULL);
+    char *place = real ? path_join(real, slash ? slash + 1 : path) : xstrdup(path);
+
+    free(real);
+    free(folder);
+    return place;
+}
+
+int file_same(const char *a, const char *b)
+{
+    struct stat x, y;
+    int has_x = stat(a, &x) == 0, has_y = stat(b, &y) == 0, same;
+    char *p, *q;
+
+    if (has_x && has_y)
+        return x.st_dev == y.st_dev && x.st_ino == y.st_ino &&
+               (S_ISREG(x.st_mode) || S_ISDIR(x.st_mode));
+    if (has_x != has_y)
+        return 0;
+    p = place_of(a);
+    q = place_of(b);
+    same = strcmp(p, q) == 0;
+    free(p);
+    free(q);
+    return same;
+}
+
 int dir_make(const char *path)
 {
     char *p, *s;

@@ -161,11 +161,13 @@ static void handle(int signal)
     sigaction(signal, &new, NULL);
 }
 
-int stop_flush_stdout(const char *what)
+/* Flushes; why: what a write before said. */
+static int end_stdout(const char *what, int why)
 {
     struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
-    int why = fflush(stdout) == 0 ? 0 : errno;
 
+    if (fflush(stdout) != 0 && !why)
+        why = errno;
     if (!why && !ferror(stdout))
         return 0;
     if (poll(&out, 1, 0) == 1 && out.revents & POLLERR) { /* a pipe that nobody reads any more */
@@ -173,6 +175,18 @@ int stop_flush_stdout(const char *what)
         end_by(SIGPIPE);
     }
     return error("cannot write %s to stdout%s%s", what, why ? ": " : "", why ? strerror(why) : "");
+}
+
+int stop_write_stdout(const void *data, size_t nbytes, const char *what)
+{
+    int why = fwrite(data, 1, nbytes, stdout) == nbytes ? 0 : errno;
+
+    return end_stdout(what, why);
+}
+
+int stop_flush_stdout(const char *what)
+{
+    return end_stdout(what, 0);
 }
 
 void stop_install(void)

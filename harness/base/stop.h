@@ -5,6 +5,8 @@
 #ifndef DUO_BASE_STOP_H
 #define DUO_BASE_STOP_H
 
+#include <stddef.h>
+
 enum stop_kind {
     STOP_EXIT,   /* on every way out */
     STOP_SIGNAL, /* not on exit(), where its owner has closed it or memory is at an end */
@@ -25,6 +27,9 @@ void stop_install(void);
 /* Flushes stdout. 0, or error(): "cannot write WHAT to stdout: why". Where its reader has gone
  * (head), the process ends by SIGPIPE after the work of a signal, without a line, as filters do. */
 int stop_flush_stdout(const char *what);
+
+/* The same after writing a text, whose error is then the reason told. */
+int stop_write_stdout(const void *data, size_t nbytes, const char *what);
 
 /* What that line adds: how the run can go on. Copied, at most 500 bytes. */
 void stop_advice(const char *text);

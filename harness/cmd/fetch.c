@@ -31,12 +31,6 @@ static void print_help(void)
         printf("  %-11s  %s (%s)\n", sources[i]->set, sources[i]->about, sources[i]->licence);
 }
 
-static int usage(void)
-{
-    error("see `duo fetch --help`");
-    return 2;
-}
-
 /* The value of option `name` at argv[*i], as "--name VALUE" or "--name=VALUE": 1 and *value set; 0
  * if argv[*i] is another word; -1 after error(). */
 static int option(int argc, char **argv, int *i, const char *name, const char **value)
@@ -73,7 +67,7 @@ static int parse(int argc, char **argv, struct fetch_options *o, const char **na
         if (strcmp(argv[i], "--quiet") == 0)
             progress_quiet(1);
         else if (argv[i][0] == '-')
-            return error("unknown option '%s'", argv[i]);
+            return error("unknown option '%s' (see duo fetch --help)", argv[i]);
         else if (fetch_check_name(argv[i]) != 0)
             return -1;
         else
@@ -96,7 +90,7 @@ int cmd_fetch(int argc, char **argv)
         print_help();
         rc = 0;
     } else if (rc < 0) {
-        rc = usage();
+        rc = 2;
     } else {
         stop_advice("what came is kept: the same command goes on from there");
         rc = fetch_run(&o) == 0 ? 0 : 1;

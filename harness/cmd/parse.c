@@ -21,7 +21,7 @@ int parse_number(const char *name, const char *s, double min, double max, double
     if (*end || end == s || errno || !isfinite(v) || strspn(s, "0123456789.eE+-") != strlen(s))
         return error("%s: '%s' is not a number", name, s);
     if (v < min || v > max)
-        return error("%s: %s is not between %.12g and %.12g", name, s, min, max);
+        return error("%s: %s is not between %.16g and %.16g", name, s, min, max);
     *out = v + 0.0; /* -0 is 0 */
     return 0;
 }

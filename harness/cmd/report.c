@@ -93,7 +93,7 @@ static int parse(struct options *o, int argc, char **argv)
         case ':':
             return error("%s needs a value", argv[optind - 1]);
         default:
-            return error("unknown option '%s'", argv[optind - 1]);
+            return error("unknown option '%s' (see duo report --help)", argv[optind - 1]);
         }
     }
     o->files = argv + optind;
@@ -109,8 +109,7 @@ static int write_text(const struct buf *text, const char *path)
 {
     if (path)
         return file_write_atomic(path, buf_str(text), text->n);
-    fwrite(buf_str(text), 1, text->n, stdout);
-    return stop_flush_stdout("the report");
+    return stop_write_stdout(buf_str(text), text->n, "the report");
 }
 
 static int report(const struct options *o)
@@ -122,7 +121,9 @@ static int report(const struct options *o)
     int rc = 0;
 
     for (int i = 0; i < o->n_files && rc == 0; i++)
-        rc = record_list_read(&l, o->files[i]);
+        rc = o->out && file_same(o->out, o->files[i])
+                 ? error("--out %s is one of the files that are read", o->out)
+                 : record_list_read(&l, o->files[i]);
     if (rc == 0 && l.n == 0 && !o->table)
         rc = error("%s%s: no records", o->files[0], o->n_files > 1 ? " and the others" : "");
     records = xcalloc(l.n, sizeof(*records));
@@ -158,9 +159,7 @@ int cmd_report(int argc, char **argv)
         help();
         return 0;
     }
-    if (rc < 0) {
-        error("see `duo report --help`");
+    if (rc < 0)
         return 2;
-    }
     return report(&o) == 0 ? 0 : 1;
 }

@@ -1,6 +1,7 @@
 /* duo rerun: runs again what made a record, and compares. The record's command gives the options
  * that its fields do not (folders, batches); the fields give method, sparsities and task, so that
  * of a table's command one cell runs. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,7 +131,8 @@ static int is_dropped(const struct run_option *p, const struct run_options *o,
 }
 
 /* The record's command without what is dropped or what the caller gives anew. */
-static int add_kept(struct words *w, const struct record *r, char **words, int argc, char **argv)
+static int add_kept(struct words *w, const struct record *r, const char *where, char **words,
+                    int argc, char **argv)
 {
     struct run_options o = {.command = strcmp(words[1], "bench") == 0 ? RUN_BENCH : RUN_EVAL};
     const struct pruner *method = pruner_find(r->method);
@@ -144,7 +146,7 @@ static int add_kept(struct words *w, const struct record *r, char **words, int a
         int has_value = p && p->arg && !value;
 
         if (!p)
-            return error("the record's command has an unknown option '%s'", words[i]);
+            return error("%s: the command has an unknown option '%s'", where, words[i]);
         if (!is_dropped(p, &o, r, method) && !is_given(&o, p, argc, argv)) {
             add(w, words[i]);
             if (has_value && words[i + 1])
@@ -155,18 +157,21 @@ static int add_kept(struct words *w, const struct record *r, char **words, int a
     return 0;
 }
 
-static void add_cell(struct words *w, const struct record *r)
+static int add_cell(struct words *w, const struct record *r, const char *where)
 {
     static char method[] = "--method", sparsity[] = "--sparsity", act[] = "--act-sparsity";
     static char task[] = "--tasks";
     const struct pruner *m = pruner_find(r->method);
 
     add_option(w, method, xstrdup(r->method));
+    if (m->takes & TAKES_SPARSITY && !r->nm && isnan(r->weight_sparsity))
+        return error("%s: the record has no weight_sparsity", where);
     if (m->takes & TAKES_SPARSITY && !r->nm)
         add_option(w, sparsity, number_text(r->weight_sparsity));
     if (r->act_sparsity > 0 && (!r->act_allocation || strcmp(r->act_allocation, "file") != 0))
         add_option(w, act, number_text(r->act_sparsity));
     add_option(w, task, xstrdup(r->task));
+    return 0;
 }
 
 /* ---- the run */
@@ -202,6 +207,21 @@ static const char *take_out(int *argc, char **argv)
     return NULL;
 }
 
+static int gives_format(int argc, char **argv)
+{
+    struct run_options o = {.command = RUN_EVAL};
+    const char *value;
+
+    for (int i = 0; i < argc; i++) {
+        const struct run_option *p = run_option_match(&o, argv[i], &value);
+
+        if (p && strcmp(p->name, "format") == 0)
+            return 1;
+        i += p && p->arg && !value;
+    }
+    return 0;
+}
+
 /* Runs the words with the records in `path`, and compares. The status. */
 static int run_and_compare(struct words *w, const char *path, const struct record_list *one)
 {
@@ -217,21 +237,21 @@ static int run_and_compare(struct words *w, const char *path, const struct recor
 }
 
 /* The words of the record's command, which is one that eval or bench had; NULL after error(). */
-static char **words_of(const struct record *r)
+static char **words_of(const struct record *r, const char *where)
 {
     char **words = NULL;
     int n;
 
     if (!r->command || !r->method) {
-        error("the record does not say by what command it was made");
+        error("%s: the record does not say by what command it was made", where);
         return NULL;
     }
-    n = words_split(r->command, "the record's command", &words);
+    n = words_split(r->command, where, &words);
     if (n >= 2 && strcmp(words[0], "duo") == 0 &&
         (strcmp(words[1], "eval") == 0 || strcmp(words[1], "bench") == 0))
         return words;
     if (n >= 0)
-        error("only what eval and bench made runs again, not '%s'", r->command);
+        error("%s: only what eval and bench made runs again, not '%s'", where, r->command);
     free(words);
     return NULL;
 }
@@ -240,23 +260,28 @@ static char **words_of(const struct record *r)
 static int rerun(struct record_list *base, int argc, char **argv)
 {
     const struct record *r = &base->items[0].rec;
-    const char *out = take_out(&argc, argv);
-    char **words = words_of(r), *dir = NULL, *own = NULL;
+    const char *path = base->items[0].path, *out = take_out(&argc, argv);
+    char **words, *dir = NULL, *own = NULL;
     struct record_list one = {base->items, 1, 1};
     struct words w = {0};
+    struct buf where = {0};
     int status = 1;
 
-    if (!words)
-        return 1;
-    if (!out && (dir = temporary_open("rerun")))
+    if (out && file_same(out, path))
+        return error("--out %s is the file of the record", out), 1;
+    if (gives_format(argc, argv))
+        return error("rerun compares records: it takes no --format"), 1;
+    buf_addf(&where, "%s line %zu", path, base->items[0].line);
+    words = words_of(r, where.data);
+    if (words && !out && (dir = temporary_open("rerun")))
         out = own = path_join(dir, "records.jsonl");
-    if (out && add_kept(&w, r, words, argc, argv) == 0) {
-        if (strcmp(words[1], "eval") == 0)
-            add_cell(&w, r);
+    if (words && out && add_kept(&w, r, where.data, words, argc, argv) == 0 &&
+        (strcmp(words[1], "eval") != 0 || add_cell(&w, r, where.data) == 0)) {
         for (int i = 0; i < argc; i++)
             add(&w, argv[i]);
         status = run_and_compare(&w, out, &one);
     }
+    buf_release(&where);
     for (int i = 0; i < w.n_owned; i++)
         free(w.owned[i]);
     free(w.owned);

@@ -22,12 +22,27 @@ static size_t layers_nbytes(const struct run *r)
 
 /* ---- from the journal */
 
+/* A checksum says that the bytes are those that were written, not that duo wrote them. */
+static int is_measured(const struct measured *m)
+{
+    const double shares[] = {m->weight_zeros, m->act_zeros};
+    const double counts[] = {m->n_params_left, m->prune_seconds, m->prune_nbytes};
+    int good = 1;
+
+    for (int i = 0; i < 2; i++)
+        good &= isnan(shares[i]) || (shares[i] >= 0 && shares[i] <= 1);
+    for (int i = 0; i < 3; i++)
+        good &= isnan(counts[i]) || (counts[i] >= 0 && counts[i] <= 0x1p53);
+    return good;
+}
+
 static int is_whole(struct run *r, struct outcome *o)
 {
     struct journal *j = r->journal;
     size_t missing = 0;
 
-    if (!j || !journal_get(j, o->key, "measured", &o->measured, sizeof(o->measured)))
+    if (!j || !journal_get(j, o->key, "measured", &o->measured, sizeof(o->measured)) ||
+        !is_measured(&o->measured))
         return 0;
     if (o->layers && !journal_get(j, o->key, "layers", o->layers, layers_nbytes(r)))
         return 0;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "data/fetch.h"
 #include "harness/base/error.h"
@@ -256,6 +257,8 @@ int run_options_locate(struct run_options *o)
     } else if (o->model && !dir_exists(o->model) && strchr(o->model, '/')) {
         char *found;
 
+        if (access(o->model, F_OK) == 0)
+            return error("-m %s: not a folder", o->model);
         if (fetch_model_dir(o->model, &found) != 0)
             return -1;
         o->model = found;
@@ -337,7 +340,8 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
         return error("no tasks: give some with -t, such as -t wikitext2,piqa or -t all");
     apply_defaults(o);
     if (check_source(o) != 0 || check_processes(o) != 0 || check_one_model(o) != 0 ||
-        check_divergence(o) != 0 || options_check_act(o) != 0 || check_takes(o, given) != 0)
+        check_divergence(o) != 0 || options_check_act(o) != 0 || check_takes(o, given) != 0 ||
+        options_check_files(o) != 0)
         return -1;
     progress_quiet(o->quiet);
     return 0;

@@ -57,4 +57,8 @@ int options_save_act_ratios(struct run_options *o, const char *s);
 /* Do these options fit each other? 0 or error(). After the defaults. */
 int options_check_act(const struct run_options *o);
 
+/* Is every file named by one option alone, where one of them is written? 0 or error(). In
+ * run_options_files.c. */
+int options_check_files(const struct run_options *o);
+
 #endif

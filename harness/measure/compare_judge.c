@@ -125,9 +125,7 @@ static int judge_samples(struct comparison *c, const struct compare_options *o)
 
     if (rc == 0)
         rc = read_samples(&b, o->new_samples, &c->now->rec);
-    if (rc == 0 && samples_check_paired(&a, &b) != 0)
-        c->why = xstrdup(error_last());
-    else if (rc == 0)
+    if (rc == 0 && samples_check_paired(&a, &b, &c->why) == 0)
         judge_pairs(c, metric_of(&a, metric), metric_of(&b, metric), a.n);
     sample_scores_release(&a);
     sample_scores_release(&b);

@@ -29,7 +29,8 @@ void divergence_begin(struct divergence_run *r, struct divergence *out, const st
 
         if (j) {
             item_key(p, i, &key);
-            if (!journal_get(j, cell_key, buf_str(&key), &d, sizeof(d)))
+            if (!journal_get(j, cell_key, buf_str(&key), &d, sizeof(d)) || !isfinite(d.kl) ||
+                !(d.same_top >= 0 && d.same_top <= 1))
                 d = (struct divergence_result){NAN, NAN};
         }
         r->known[i] = !isnan(d.kl);

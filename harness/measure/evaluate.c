@@ -152,12 +152,16 @@ static void load_entry(struct evaluation *e, size_t i, const char *key)
     if (!p->task) {
         double nll;
 
-        if (journal_get(e->j, e->cell, key, &nll, sizeof(nll)))
+        if (journal_get(e->j, e->cell, key, &nll, sizeof(nll)) && isfinite(nll))
             e->out->nll[i] = nll;
         return;
     }
     if (!journal_get(e->j, e->cell, key, &entry, sizeof(entry)))
         return;
+    /* What is not finite is no result, whatever its checksum: it is computed again. */
+    for (size_t q = p->first[i]; q < p->first[i + 1]; q++)
+        if (!isfinite(entry.logprob[q - p->first[i]]))
+            return;
     for (size_t q = p->first[i]; q < p->first[i + 1]; q++)
         e->out->results[q] =
             (struct score_result){entry.logprob[q - p->first[i]], entry.greedy[q - p->first[i]]};

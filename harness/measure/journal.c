@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -322,11 +323,14 @@ int journal_open(struct journal **out, const char *path)
     const char *why = "";
     struct journal *j;
     enum verdict v;
+    struct stat st;
     int lock;
 
     *out = NULL;
     if (!*path || *path == ':') /* SQLite's own: a file without a name, memory */
         return error("'%s' is no journal's name: nothing would be kept", path);
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return error("cannot open journal '%s': it is no regular file", path);
     j = xcalloc(1, sizeof(*j));
     lock = lock_folder(path);
     j->path = xstrdup(path);

@@ -253,12 +253,18 @@ int samples_read(struct sample_scores *s, const char *path)
     return rc;
 }
 
-int samples_check_paired(const struct sample_scores *a, const struct sample_scores *b)
+int samples_check_paired(const struct sample_scores *a, const struct sample_scores *b, char **why)
 {
-    for (size_t i = 0; i < a->n && i < b->n; i++)
+    struct buf text = {0};
+
+    *why = NULL;
+    for (size_t i = 0; i < a->n && i < b->n && !text.n; i++)
         if (strcmp(a->hash[i], b->hash[i]) != 0)
-            return error("samples are not paired: line %zu is about another document", i + 1);
-    if (a->n != b->n)
-        return error("samples are not paired: %zu documents against %zu", a->n, b->n);
-    return 0;
+            buf_addf(&text, "samples are not paired: line %zu is about another document", i + 1);
+    if (!text.n && a->n != b->n)
+        buf_addf(&text, "samples are not paired: %zu documents against %zu", a->n, b->n);
+    if (!text.n)
+        return 0;
+    *why = buf_detach(&text);
+    return -1;
 }

@@ -60,7 +60,8 @@ int samples_read(struct sample_scores *s, const char *path); /* 0 or error() nam
 void sample_scores_release(struct sample_scores *s);
 
 /* 0 when both hold the same documents with the same prompts in the same order, so that entry i of
- * one is paired with entry i of the other; else error() that says where they part. */
-int samples_check_paired(const struct sample_scores *a, const struct sample_scores *b);
+ * one is paired with entry i of the other; else -1, and *why, to be free()d, says where they part.
+ * No message. */
+int samples_check_paired(const struct sample_scores *a, const struct sample_scores *b, char **why);
 
 #endif
