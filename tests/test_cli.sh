@@ -35,7 +35,7 @@ same() { # NAME FILE FILE
 	if cmp -s "$2" "$3"; then echo "ok $1"; else fail "$1" "$2 and $3 differ"; fi
 }
 
-# Exactly one error line (help hints aside), holding the text, and nothing on stdout.
+# Exactly one error line, holding the text, and nothing on stdout.
 refuses() { # NAME STATUS TEXT ARGS...: STATUS is one digit, or "12" for either
 	name=$1 status=$2 text=$3
 	shift 3
@@ -43,7 +43,6 @@ refuses() { # NAME STATUS TEXT ARGS...: STATUS is one digit, or "12" for either
 	lines=0 found=
 	while IFS= read -r line; do
 		case $line in
-		"duo: see "*) ;;
 		"duo: "*) lines=$((lines + 1)) ;;
 		esac
 		case $line in "duo: "*"$text"*) found=1 ;; esac
