@@ -1,6 +1,7 @@
 /* Ways out before the end: signals, a mapped file that shrinks, want of memory: what is left
  * behind, what is said, and with which status. Each case is a process of its own. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -104,6 +105,44 @@ static void signals_remove_what_is_not_finished(void)
         CHECK_STR(said, cases[i].text);
         CHECK(n_left("none") == 0);
     }
+}
+
+static void end_slowly(void *path)
+{
+    usleep(200000);
+    if (file_write_atomic(path, "x", 1) != 0)
+        _exit(8);
+}
+
+static void *die_now(void *name)
+{
+    die("out of %s", (const char *)name);
+}
+
+/* Several threads at the end of memory: the first one's work at the end is done in full. */
+static void die_together(int ready)
+{
+    pthread_t t[4];
+
+    (void)ready;
+    stop_add(STOP_EXIT, end_slowly, path_join(folder, "done"));
+    for (int i = 0; i < 4; i++)
+        if (pthread_create(&t[i], NULL, die_now, "memory") != 0)
+            exit(8);
+    usleep(50000);
+    die_now("patience");
+}
+
+static void threads_that_die_together(void)
+{
+    char *path = path_join(folder, "done");
+    int status = in_child(die_together, 0);
+
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    CHECK(strncmp(said, "duo: out of memory\n", 19) == 0);
+    CHECK(file_exists(path));
+    unlink(path);
+    free(path);
 }
 
 /* A file that grows over the limit, and stderr that nobody reads, leave the process alive. */
@@ -333,6 +372,7 @@ int main(void)
     RUN(limits_and_lost_readers_are_errors);
     RUN(stdout_without_a_reader_or_room);
     RUN(dying_removes_what_is_not_finished);
+    RUN(threads_that_die_together);
     RUN(signals_flush_the_journal);
     RUN(ignored_signals_stay_ignored);
     RUN(a_file_that_shrinks_is_named);

@@ -2,6 +2,7 @@
 #include "harness/base/error.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,6 +95,20 @@ void warning(const char *fmt, ...)
         print_line("warning: ", text);
 }
 
+/* exit() by two threads at a time would end the process while the first still removes what must not
+ * stay (stop.h): the others stand still. A second die() of the same thread is one in such work. */
+static _Noreturn void exit_once(void)
+{
+    static atomic_flag is_ending = ATOMIC_FLAG_INIT;
+    static _Thread_local int is_mine;
+
+    if (!is_mine && atomic_flag_test_and_set(&is_ending))
+        for (;;)
+            pause();
+    is_mine = 1;
+    exit(1);
+}
+
 void die(const char *fmt, ...)
 {
     va_list ap;
@@ -103,7 +118,7 @@ void die(const char *fmt, ...)
     va_end(ap);
     silent_lines = 0; /* only errors and warnings can be silenced */
     print_line("", last);
-    exit(1);
+    exit_once();
 }
 
 const char *error_last(void)
