@@ -10,27 +10,8 @@
 #include <unistd.h>
 
 #include "harness/base/buf.h"
+#include "harness/base/cpuinfo.h"
 #include "harness/cmd/cmd.h"
-
-/* The value of the first line "NAME : value" of /proc/cpuinfo, or "" */
-static void cpuinfo(const char *name, char *out, size_t nbytes)
-{
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char line[512];
-
-    out[0] = 0;
-    while (f && fgets(line, sizeof(line), f)) {
-        char *colon = strchr(line, ':');
-
-        if (!colon || strncmp(line, name, strlen(name)) != 0)
-            continue;
-        line[strcspn(line, "\n")] = 0;
-        snprintf(out, nbytes, "%s", colon[1] ? colon + 2 : "");
-        break;
-    }
-    if (f)
-        fclose(f);
-}
 
 static void add_host(struct buf *b)
 {

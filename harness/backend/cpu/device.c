@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "harness/base/buf.h"
+#include "harness/base/cpuinfo.h"
 #include "harness/base/error.h"
 #include "harness/backend/cpu/cpu.h"
 
@@ -13,25 +14,13 @@
 extern void openblas_set_num_threads(int n);
 extern char *openblas_get_corename(void);
 
-/* "model name" of the first processor, or the machine's architecture. */
+/* "model name" of the first processor, or "CPU". */
 static void processor_name(struct buf *out)
 {
-    FILE *f = fopen("/proc/cpuinfo", "r");
-    char line[256];
+    char name[256];
 
-    while (f && fgets(line, sizeof(line), f)) {
-        char *colon = strchr(line, ':');
-
-        if (strncmp(line, "model name", 10) == 0 && colon) {
-            line[strcspn(line, "\n")] = 0;
-            buf_adds(out, colon + 2);
-            break;
-        }
-    }
-    if (f)
-        fclose(f);
-    if (!out->n)
-        buf_adds(out, "CPU");
+    cpuinfo("model name", name, sizeof(name));
+    buf_adds(out, name[0] ? name : "CPU");
 }
 
 static int cpu_open(struct device **out, int n_threads)
