@@ -1,6 +1,7 @@
 /* Calibration sets. */
 #include "data/calib.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,6 +211,7 @@ int calib_open(struct calib *c, const char *spec, const struct calib_source *src
     if (is_file_spec(spec, &colon)) {
         char *path = calib_file(spec);
 
+        assert(path);
         rc = read_file(c, path, colon, src->tokenizer);
         free(path);
     } else {

@@ -2,7 +2,6 @@
 #include "harness/base/error.h"
 
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,10 +98,10 @@ void warning(const char *fmt, ...)
  * stay (stop.h): the others stand still. A second die() of the same thread is one in such work. */
 static _Noreturn void exit_once(void)
 {
-    static atomic_flag is_ending = ATOMIC_FLAG_INIT;
+    static char is_ending;
     static _Thread_local int is_mine;
 
-    if (!is_mine && atomic_flag_test_and_set(&is_ending))
+    if (!is_mine && __atomic_test_and_set(&is_ending, __ATOMIC_SEQ_CST))
         for (;;)
             pause();
     is_mine = 1;

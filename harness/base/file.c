@@ -1,6 +1,7 @@
 /* Whole-file reading and atomic writing. */
 #include "harness/base/file.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -317,6 +318,7 @@ int file_write_atomic(const char *path, const void *data, size_t nbytes)
 
     if (atomic_file_open(&a, path) != 0)
         return -1;
+    assert(a.f);
     fwrite(data, 1, nbytes, a.f);
     return atomic_file_commit(&a);
 }

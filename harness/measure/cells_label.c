@@ -45,7 +45,7 @@ static struct alike *group(const struct cells *c, size_t *of_cell, size_t *n)
     struct alike *groups;
 
     for (size_t i = 0; i < 2 * c->n; i++) { /* behind the cells, the groups that would be theirs */
-        const struct record *r = c->first[i % c->n];
+        const struct record *r = c->first[i < c->n ? i : i - c->n];
         int has_rule = (r->act_rule != NULL) == (i < c->n);
         struct buf b = {0};
 

@@ -80,7 +80,7 @@ static int make_schema(sqlite3 *db)
 static int check_content(sqlite3 *db, const char **why)
 {
     static const char others[] = "SELECT count(*) FROM sqlite_schema WHERE sql IS NOT '" TABLE "'";
-    char version[32], n_tables[32], n_others[32], integrity[256];
+    char version[32], n_tables[32], n_others[32], integrity[256] = "";
     int rc = query(db, "PRAGMA user_version", version, sizeof(version));
 
     *why = "it is damaged";
