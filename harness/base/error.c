@@ -13,7 +13,7 @@
 enum { LINE = 1024 };
 
 static _Thread_local char last[LINE];
-static int silent_lines;
+static int silent_lines; /* read and written by any thread */
 static const char *label; /* of one process among several: only die() speaks, under this name */
 
 /* Names come from files and servers of strangers: a message stays one line, and a terminal shows it
@@ -65,7 +65,7 @@ static void compose(char out[LINE], const char *fmt, va_list ap)
 /* One call per line, so that lines of several threads do not mix; a progress line is wiped. */
 static void print_line(const char *prefix, const char *text)
 {
-    if (!silent_lines)
+    if (!__atomic_load_n(&silent_lines, __ATOMIC_RELAXED))
         fprintf(stderr, "%sduo: %s%s%s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "",
                 label ? label : "", prefix, text);
 }
@@ -115,7 +115,7 @@ void die(const char *fmt, ...)
     va_start(ap, fmt);
     compose(last, fmt, ap);
     va_end(ap);
-    silent_lines = 0; /* only errors and warnings can be silenced */
+    __atomic_store_n(&silent_lines, 0, __ATOMIC_RELAXED); /* only errors and warnings can be silenced */
     print_line("", last);
     exit_once();
 }
@@ -127,7 +127,7 @@ const char *error_last(void)
 
 void error_silence(int silent)
 {
-    silent_lines = silent;
+    __atomic_store_n(&silent_lines, silent, __ATOMIC_RELAXED);
 }
 
 void error_label(const char *text)
