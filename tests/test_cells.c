@@ -7,13 +7,13 @@
 #include "harness/base/buf.h"
 #include "harness/base/rng.h"
 #include "harness/measure/cells.h"
-#include "harness/measure/pyjson.h"
 #include "harness/measure/record_fields.h"
 
 static void test_group_texts(void)
 {
     enum { N = 200 };
-    char texts[N][4], *p[N];
+    char texts[N][4];
+    const char *p[N];
     struct pcg32 g;
 
     pcg32_init(&g, 1, 2);
@@ -59,11 +59,6 @@ static void fill(struct record *r, struct pcg32 *g)
     r->weight_sparsity = 0.5; /* shown: never in a label */
 }
 
-static int is_unknown(const struct record *r, const struct record_field *f)
-{
-    return f->kind == FIELD_STRING ? !field_string(r, f) : isnan(field_number(r, f));
-}
-
 /* As it is defined: some cell of the same method is otherwise; where one of two has a rule of sparse
  * activations and the other none, only what both know counts. */
 static int varies(const struct cells *c, const struct record *r, const struct record_field *f)
@@ -71,7 +66,7 @@ static int varies(const struct cells *c, const struct record *r, const struct re
     for (size_t i = 0; i < c->n; i++) {
         const struct record *o = c->first[i];
 
-        if (!o->act_rule != !r->act_rule && (is_unknown(o, f) || is_unknown(r, f)))
+        if (!o->act_rule != !r->act_rule && (!field_is_known(f, o) || !field_is_known(f, r)))
             continue;
         if (o->method && r->method && strcmp(o->method, r->method) == 0 && !field_same(f, o, r))
             return 1;
@@ -90,12 +85,7 @@ static void add_label(struct buf *b, const struct cells *c, const struct record 
         if (!varies(c, r, f))
             continue;
         buf_addf(b, " %s=", f->name);
-        if (is_unknown(r, f))
-            buf_addc(b, '?');
-        else if (f->kind == FIELD_STRING)
-            buf_adds(b, field_string(r, f));
-        else
-            pyjson_add_number(b, field_number(r, f));
+        field_add_shown(b, r, f);
     }
 }
 

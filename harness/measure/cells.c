@@ -8,7 +8,7 @@
 #include "harness/base/error.h"
 
 struct key {
-    char *text;
+    const char *text;
     size_t i;
 };
 
@@ -20,7 +20,7 @@ static int by_text(const void *a, const void *b)
     return order ? order : x->i < y->i ? -1 : 1;
 }
 
-size_t group_texts(char *const *texts, size_t n, size_t *group)
+size_t group_texts(const char *const *texts, size_t n, size_t *group)
 {
     struct key *keys = xcalloc(n, sizeof(*keys));
     size_t n_groups = 0;
@@ -39,7 +39,8 @@ size_t group_texts(char *const *texts, size_t n, size_t *group)
 
 void cells_init(struct cells *c, const struct record *const *records, size_t n)
 {
-    char(*ids)[17] = xcalloc(n, sizeof(*ids)), **texts = xcalloc(n, sizeof(*texts));
+    char(*ids)[17] = xcalloc(n, sizeof(*ids));
+    const char **texts = xcalloc(n, sizeof(*texts));
 
     for (size_t i = 0; i < n; i++) {
         record_cell_id(records[i], ids[i]);
@@ -50,7 +51,7 @@ void cells_init(struct cells *c, const struct record *const *records, size_t n)
     c->first = xcalloc(c->n, sizeof(*c->first));
     for (size_t i = n; i-- > 0;)
         c->first[c->of_record[i]] = records[i];
-    free(texts);
+    free((void *)texts);
     free(ids);
 }
 

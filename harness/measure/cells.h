@@ -8,7 +8,7 @@
 
 /* Numbers the distinct ones of n texts in order of first appearance, and says the number of each;
  * how many there are. */
-size_t group_texts(char *const *texts, size_t n, size_t *group);
+size_t group_texts(const char *const *texts, size_t n, size_t *group);
 
 /* The distinct cells of some records (record_cell_id()), in order of first appearance. */
 struct cells {

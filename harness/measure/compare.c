@@ -22,11 +22,6 @@ static int is_one_of(const char *name, const char *const *names)
     return 0;
 }
 
-static int is_text(const struct record_field *f)
-{
-    return f->kind == FIELD_STRING;
-}
-
 static int of_identity(const struct record_field *f)
 {
     return f->group >= GROUP_MODEL && f->group <= GROUP_WORK && f->group != GROUP_RESULT &&
@@ -49,11 +44,11 @@ static int is_said_elsewhere(const struct record_field *f, const struct record *
 
 static void add_value(struct buf *b, const struct record *r, const struct record_field *f)
 {
-    if (is_text(f) && field_string(r, f))
+    if (!field_is_known(f, r))
+        buf_adds(b, "unknown");
+    else if (f->kind == FIELD_STRING)
         /* Of a hash the first digits tell as much. */
         buf_addf(b, strstr(f->name, "sha256") ? "%.12s" : "%.80s", field_string(r, f));
-    else if (is_text(f) || isnan(field_number(r, f)))
-        buf_adds(b, "unknown");
     else
         buf_addf(b, "%.12g", field_number(r, f));
 }

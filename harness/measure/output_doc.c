@@ -256,7 +256,7 @@ void blocks_init(struct blocks *bs, const struct record *const *records, size_t 
 
     for (size_t i = 0; i < n; i++)
         keys[i] = block_key(records[i]);
-    bs->n = group_texts(keys, n, group);
+    bs->n = group_texts((const char *const *)keys, n, group);
     bs->items = xcalloc(bs->n, sizeof(*bs->items));
     for (size_t i = 0; i < n; i++)
         bs->items[group[i]].n++;

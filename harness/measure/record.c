@@ -151,6 +151,21 @@ int field_is_number(const struct record_field *f)
     return f->kind == FIELD_NUMBER || f->kind == FIELD_COUNT || f->kind == FIELD_BOOL;
 }
 
+int field_is_known(const struct record_field *f, const struct record *r)
+{
+    return f->kind == FIELD_STRING ? field_string(r, f) != NULL : !isnan(field_number(r, f));
+}
+
+void field_add_shown(struct buf *b, const struct record *r, const struct record_field *f)
+{
+    if (!field_is_known(f, r))
+        buf_addc(b, '?');
+    else if (f->kind == FIELD_STRING)
+        buf_adds(b, field_string(r, f));
+    else
+        pyjson_add_number(b, field_number(r, f));
+}
+
 int field_same(const struct record_field *f, const struct record *a, const struct record *b)
 {
     if (f->kind == FIELD_STRING) {

@@ -60,6 +60,12 @@ const char *field_string(const struct record *r, const struct record_field *f);
 double field_number(const struct record *r, const struct record_field *f);
 const double *field_numbers(const struct record *r, const struct record_field *f, size_t *n);
 
+/* Not NULL, not NaN; not for lists. */
+int field_is_known(const struct record_field *f, const struct record *r);
+
+/* Appends its value as people read it, "?" for an unknown one; not for lists. */
+void field_add_shown(struct buf *b, const struct record *r, const struct record_field *f);
+
 /* The same text or number, or both unknown; not for lists. */
 int field_same(const struct record_field *f, const struct record *a, const struct record *b);
 
