@@ -220,19 +220,12 @@ static void add_escaped(struct buf *b, unsigned char c)
 
 void json_add_quoted(struct buf *b, const char *s)
 {
-    const char *end = s + strlen(s);
+    struct buf mended = {0};
 
+    text_add_mended(&mended, s, strlen(s));
     buf_addc(b, '"');
-    while (s < end) {
-        ptrdiff_t bad = utf8_valid(s, (size_t)(end - s));
-        const char *stop = bad < 0 ? end : s + bad;
-
-        while (s < stop)
-            add_escaped(b, (unsigned char)*s++);
-        if (bad >= 0) {
-            buf_adds(b, "\xef\xbf\xbd");
-            s++;
-        }
-    }
+    for (size_t i = 0; i < mended.n; i++)
+        add_escaped(b, (unsigned char)mended.data[i]);
     buf_addc(b, '"');
+    buf_release(&mended);
 }

@@ -2,6 +2,7 @@
 #include "harness/base/text.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unicase.h>
 #include <unictype.h>
 #include <unistr.h>
@@ -28,6 +29,42 @@ size_t text_unshown(const char *s)
     if (*p == 0xe2 && p[1] == 0x81) /* U+2066 to U+2069 */
         return p[2] >= 0xa6 && p[2] <= 0xa9 ? 3 : 0;
     return *p == 0xd8 && p[1] == 0x9c ? 2 : 0; /* U+061C */
+}
+
+const char *text_find_unshown(const char *s)
+{
+    while (*s && !text_unshown(s))
+        s++;
+    return *s ? s : NULL;
+}
+
+void text_add_mended(struct buf *b, const char *s, size_t nbytes)
+{
+    for (ptrdiff_t bad; (bad = utf8_valid(s, nbytes)) >= 0;) {
+        buf_add(b, s, (size_t)bad);
+        buf_adds(b, "\xef\xbf\xbd");
+        s += bad + 1;
+        nbytes -= (size_t)bad + 1;
+    }
+    buf_add(b, s, nbytes);
+}
+
+char *text_clean(const char *s, int keep_lines)
+{
+    struct buf b = {0};
+    char *from, *to;
+
+    text_add_mended(&b, s, strlen(s));
+    buf_adds(&b, "");
+    from = to = b.data;
+    while (*from) {
+        size_t n = *from == '\n' && keep_lines ? 0 : text_unshown(from);
+
+        *to++ = n ? ' ' : *from;
+        from += n ? n : 1;
+    }
+    *to = 0;
+    return buf_detach(&b);
 }
 
 size_t utf8_length(const char *s, size_t nbytes)

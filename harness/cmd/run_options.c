@@ -274,14 +274,10 @@ int run_options_locate(struct run_options *o)
 static char *command_line(int argc, char **argv)
 {
     struct buf b = {0};
-    int is_text;
 
     buf_adds(&b, "duo ");
     words_quote(&b, (const char *const *)argv, (size_t)argc);
-    is_text = utf8_valid(b.data, b.n) < 0;
-    for (size_t i = 0; i < b.n && is_text; i++)
-        is_text = !text_unshown(b.data + i);
-    if (is_text)
+    if (utf8_valid(b.data, b.n) < 0 && !text_find_unshown(b.data))
         return buf_detach(&b);
     buf_release(&b);
     return NULL;

@@ -54,9 +54,8 @@ static int text(const cJSON *obj, const char *key, const char *where, int may_la
         return 0;
     if (json_string(obj, key, where, &s) != 0)
         return -1;
-    for (const char *p = s; *p; p++)
-        if (text_unshown(p))
-            return error("%s: field '%s' holds a control character", where, key);
+    if (text_find_unshown(s))
+        return error("%s: field '%s' holds a control character", where, key);
     *out = xstrdup(s);
     return 0;
 }

@@ -1,8 +1,9 @@
 /* Documents as comma-separated values: their tables. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "harness/base/text.h"
 #include "harness/measure/doc.h"
-#include "harness/measure/doc_text.h"
 
 /* Would a spreadsheet compute it? A number with its sign, and an interval, may pass. */
 static int is_formula(const char *s)
@@ -29,7 +30,7 @@ void doc_csv_text(struct buf *out, const char *s)
 
 static void clean_text(struct buf *out, const char *s)
 {
-    char *clean = doc_clean(s, 0);
+    char *clean = text_clean(s, 0);
 
     doc_csv_text(out, clean);
     free(clean);

@@ -1,13 +1,14 @@
 /* Documents as one HTML page. What it looks like is in doc_html_style.c. */
+#include <stdlib.h>
 #include <string.h>
 
+#include "harness/base/text.h"
 #include "harness/measure/doc.h"
 #include "harness/measure/doc_html.h"
-#include "harness/measure/doc_text.h"
 
 void doc_html_text(struct buf *out, const char *s)
 {
-    char *clean = doc_clean(s, 1);
+    char *clean = text_clean(s, 1);
 
     for (const char *p = clean; *p; p++) {
         switch (*p) {

@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "harness/base/text.h"
 #include "harness/measure/doc.h"
 #include "harness/measure/doc_text.h"
 
@@ -41,7 +42,7 @@ static const char *command_of(char c)
 void doc_latex_text(struct buf *out, const char *s)
 {
     static const char plus_minus[] = "\xc2\xb1";
-    char *clean = doc_clean(s, 0);
+    char *clean = text_clean(s, 0);
 
     for (const char *p = clean; *p; p++) {
         int sign = *p == '-' && isdigit((unsigned char)p[1]) && (p == clean || p[-1] == ' ');

@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "harness/base/text.h"
 #include "harness/measure/doc.h"
 #include "harness/measure/doc_text.h"
 
@@ -15,7 +16,7 @@ static int needs_backslash(const char *s, const char *at, int cell)
 
 void doc_md_text(struct buf *out, const char *s, int cell)
 {
-    char *clean = doc_clean(s, !cell);
+    char *clean = text_clean(s, !cell);
 
     for (const char *p = clean; *p; p++) {
         if (needs_backslash(clean, p, cell))

@@ -1,37 +1,10 @@
-/* Text made harmless for any form. */
+/* Tables as any form writes them. */
 #include "harness/measure/doc_text.h"
 
 #include <string.h>
 
 #include "harness/base/error.h"
 #include "harness/base/text.h"
-
-#define REPLACEMENT "\xef\xbf\xbd"
-
-char *doc_clean(const char *s, int keep_lines)
-{
-    size_t n = strlen(s);
-    struct buf b = {0};
-
-    buf_reserve(&b, n);
-    for (const char *end = s + n; s < end;) {
-        ptrdiff_t bad = utf8_valid(s, (size_t)(end - s));
-        const char *stop = bad < 0 ? end : s + bad;
-
-        for (; s < stop; s++) {
-            size_t n_unshown = *s == '\n' && keep_lines ? 0 : text_unshown(s);
-
-            buf_addc(&b, n_unshown ? ' ' : *s);
-            s += n_unshown ? n_unshown - 1 : 0;
-        }
-        if (bad >= 0) {
-            buf_adds(&b, REPLACEMENT);
-            s++;
-        }
-    }
-    buf_adds(&b, "");
-    return buf_detach(&b);
-}
 
 size_t doc_width(const char *s)
 {

@@ -1,4 +1,4 @@
-/* Between the forms of documents: text made harmless, and tables as escaped text with widths. */
+/* Between the forms of documents: tables as escaped text with widths. */
 #ifndef DUO_MEASURE_DOC_TEXT_H
 #define DUO_MEASURE_DOC_TEXT_H
 
@@ -6,10 +6,6 @@
 
 #include "harness/base/buf.h"
 #include "harness/measure/table.h"
-
-/* A copy, to be free()d, of valid UTF-8 without what text_unshown() tells of: each becomes a space (a newline
- * stays where keep_lines), bytes that are no UTF-8 become U+FFFD. */
-char *doc_clean(const char *s, int keep_lines);
 
 /* Code points: what a terminal shows as so many columns, but for wide and combining ones. */
 size_t doc_width(const char *s);

@@ -11,7 +11,7 @@
 #include "harness/base/error.h"
 #include "harness/base/json.h"
 #include "harness/base/sha256.h"
-#include "harness/measure/doc_text.h"
+#include "harness/base/text.h"
 #include "harness/measure/pyjson.h"
 #include "harness/measure/record_fields.h"
 
@@ -221,7 +221,7 @@ void record_copy(struct record *to, const struct record *from)
 
 void record_set(char **member, const char *value)
 {
-    char *copy = value ? doc_clean(value, 0) : NULL;
+    char *copy = value ? text_clean(value, 0) : NULL;
 
     free(*member);
     *member = copy;
@@ -241,7 +241,7 @@ void record_warn(struct record *r, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    field_add_warning(r, doc_clean(text, 0));
+    field_add_warning(r, text_clean(text, 0));
 }
 
 static void set_numbers(double **list, size_t *count, const double *values, size_t n)

@@ -117,7 +117,7 @@ void record_release(struct record *r);
 void record_copy(struct record *to, const struct record *from); /* `to` is overwritten as is */
 
 /* Replaces a string member by a copy: record_set(&r.task, "piqa"). NULL makes it unknown. Here and in
- * warnings, what readers refuse in a text is replaced as by doc_clean() (doc_text.h): a folder may
+ * warnings, what readers refuse in a text is replaced as by text_clean() (base/text.h): a folder may
  * have any name. */
 void record_set(char **member, const char *value);
 void record_warn(struct record *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -13,16 +13,15 @@
 /* A record's texts are printed in tables: none may move a terminal's cursor or start a new row. */
 static int check_text(const char *s, const char *field, const char *where)
 {
-    for (; s && *s; s++) {
-        size_t n = text_unshown(s);
+    const char *at = s ? text_find_unshown(s) : NULL;
 
-        if (n == 1)
-            return error("%s: field '%s' holds the control character 0x%02x", where, field,
-                         (unsigned char)*s);
-        if (n)
-            return error("%s: field '%s' holds a control character of %zu bytes", where, field, n);
-    }
-    return 0;
+    if (!at)
+        return 0;
+    if (text_unshown(at) == 1)
+        return error("%s: field '%s' holds the control character 0x%02x", where, field,
+                     (unsigned char)*at);
+    return error("%s: field '%s' holds a control character of %zu bytes", where, field,
+                 text_unshown(at));
 }
 
 static int check_texts(const struct record *r, const char *where)

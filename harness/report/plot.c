@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "harness/base/error.h"
-#include "harness/measure/doc_text.h"
+#include "harness/base/text.h"
 #include "harness/report/gnuplot.h"
 #include "harness/report/svg.h"
 
@@ -226,7 +226,7 @@ void plot_bar(struct plot *p, const char *name, int colour, double x0, double x1
 /* As much of a text as has room, with an ellipsis where that is not all. */
 static char *fitting(const char *text, double room)
 {
-    char *all = doc_clean(text, 0);
+    char *all = text_clean(text, 0);
     struct buf b = {0};
 
     if (plot_text_width(all) <= room)
