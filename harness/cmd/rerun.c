@@ -116,12 +116,11 @@ static int is_given(const struct run_options *o, const struct run_option *p, int
 static int is_dropped(const struct run_option *p, const struct run_options *o,
                       const struct record *r, const struct pruner *method)
 {
-    static const char *const outputs[] = {"out",   "format",          "log-samples", "resume", "save-calib",
-                                          "quiet", "save-act-ratios", "layer-dir",   NULL};
+    static const char *const shown[] = {"format", "quiet", NULL};
     static const char *const cells[] = {"method", "sparsity", "act-sparsity", "tasks", NULL};
     static const char *const dense[] = {"baseline", "divergence", NULL};
 
-    if (is_one_of(p->name, outputs))
+    if (run_option_writes(p) || is_one_of(p->name, shown))
         return 1;
     if (o->command == RUN_BENCH) /* works are timed beside each other */
         return 0;

@@ -57,8 +57,12 @@ int options_save_act_ratios(struct run_options *o, const char *s);
 /* Do these options fit each other? 0 or error(). After the defaults. */
 int options_check_act(const struct run_options *o);
 
-/* Is every file named by one option alone, where one of them is written? 0 or error(). In
- * run_options_files.c. */
+/* In run_options_files.c. Is every file named by one option alone, where one of them is written? 0
+ * or error(). */
 int options_check_files(const struct run_options *o);
+
+/* Does the option name a file or folder to be written; is any such option given? */
+int run_option_writes(const struct run_option *p);
+int options_write(const struct run_options *o);
 
 #endif

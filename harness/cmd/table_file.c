@@ -12,6 +12,7 @@
 #include "harness/base/words.h"
 #include "harness/cmd/cmd.h"
 #include "harness/cmd/run.h"
+#include "harness/cmd/run_options_table.h"
 #include "harness/measure/record_fields.h"
 
 char *project_file(const char *folder, const char *name)
@@ -96,8 +97,7 @@ static int parse_words(struct run_options *o, int n, char **words, const char *l
         why = xstrdup(error_last());
         error("%s: cell '%s': %s", where, label, why);
         free(why);
-    } else if (o->out || o->log_samples || o->resume || o->save_calib || o->save_act_ratios ||
-               o->layer_dir) {
+    } else if (options_write(o)) {
         rc = error("%s: cell '%s': a table does not say where files are written", where, label);
     }
     return rc;
