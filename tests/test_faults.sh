@@ -50,14 +50,19 @@ check() {
 	if grep -q corrupt "$dir/said"; then echo "# $1 $2: a damaged journal"; fi
 }
 
+# choose K LIST: an even choice of K of the places in LIST, or all where there are no more
+choose() {
+	awk -v n="$(wc -l <"$2")" -v k="$1" 'n <= k || int(NR * k / n) != int((NR - 1) * k / n)' "$2"
+}
+
 # each KIND: all sites of that kind, or an even choice of $most of them.
 each() {
 	kind=$1
 	journal=$dir/j-$kind
 	run sites LD_PRELOAD="$DUO_FAIL_SO" DUO_FAIL="$kind" DUO_FAIL_LIST="$dir/list-$kind"
 	n=$(wc -l <"$dir/list-$kind")
-	[ "$most" = all ] || [ "$n" -le "$most" ] || {
-		awk -v n="$n" -v most="$most" 'int(NR * most / n) != int((NR - 1) * most / n)' "$dir/list-$kind" >"$dir/some"
+	[ "$most" = all ] || {
+		choose "$most" "$dir/list-$kind" >"$dir/some"
 		mv "$dir/some" "$dir/list-$kind"
 	}
 	: >"$dir/bad"
@@ -99,9 +104,8 @@ of_command() {
 		>"$dir/clean-out" 2>"$dir/said")
 	want=$?
 	[ -s "$dir/list" ] || echo "# no place was found" >"$dir/bad"
+	choose "$few" "$dir/list" >"$dir/some"
 	for once in A=1 DUO_FAIL_ONCE=1; do
-		awk -v n="$(wc -l <"$dir/list")" -v k="$few" 'n <= k || int(NR * k / n) != int((NR - 1) * k / n)' \
-			"$dir/list" >"$dir/some"
 		while read -r at; do
 			rm -rf "$dir/w" && mkdir "$dir/w"
 			(cd "$dir/w" && exec env TMPDIR="$dir/tmp" LD_PRELOAD="$DUO_FAIL_SO" DUO_FAIL="$kind" DUO_FAIL_AT="$at" $once \

@@ -137,13 +137,14 @@ static const char *lacking(const struct record *r)
 int record_check(const struct record *r, const char *where)
 {
     const char *task = r->task ? r->task : "?", *metric = r->metric ? r->metric : "?";
-    /* Of a record in the making, the cell is the place. */
-    const char *colon = where[0] || r->method ? ": " : "", *lacks = lacking(r), *list;
+    const char *lacks = lacking(r), *list, *colon;
     const char *const *pair;
     const struct record_field *f;
     size_t at;
 
-    where = where[0] || !r->method ? where : r->method;
+    if (!where[0] && r->method) /* a record in the making: its cell is the place */
+        where = r->method;
+    colon = where[0] ? ": " : "";
     if (lacks)
         return error("%s%srecord of %s %s: no %s", where, colon, task, metric, lacks);
     if (!isfinite(r->value))
