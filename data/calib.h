@@ -38,7 +38,8 @@ void calib_release(struct calib *c);
 /* Writes the ids to PATH and the spec, seed, shape and SHA-256 to PATH.json. */
 int calib_save(const struct calib *c, const struct calib_source *src, const char *path);
 
-/* The file that a spec names, to be free()d; NULL for none: no spec (NULL), or one of another form. */
+/* The file that a spec names, to be free()d; NULL for none: no spec (NULL), or one of another form.
+ */
 char *calib_file(const char *spec);
 
 /* Would calib_open() take the path for that of a file? */

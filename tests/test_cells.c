@@ -22,7 +22,8 @@ static void test_group_texts(void)
 
         CHECK(n == 0);
         for (int i = 0; i < N; i++) {
-            snprintf(texts[i], sizeof(texts[i]), "%d", (int)(pcg32_next(&g) % (uint32_t)(trial + 1)));
+            snprintf(texts[i], sizeof(texts[i]), "%d",
+                     (int)(pcg32_next(&g) % (uint32_t)(trial + 1)));
             p[i] = texts[i];
         }
         n = group_texts(p, N, group);
@@ -42,7 +43,8 @@ static void test_group_texts(void)
 
 static void fill(struct record *r, struct pcg32 *g)
 {
-    static const char *const methods[] = {"wanda", "duogpt", NULL}, *const rules[] = {"topk", "wina"};
+    static const char *const methods[] = {"wanda", "duogpt", NULL}, *const rules[] = {"topk",
+                                                                                      "wina"};
 
     record_init(r);
     record_set(&r->method, methods[pcg32_next(g) % 3]);
@@ -59,8 +61,8 @@ static void fill(struct record *r, struct pcg32 *g)
     r->weight_sparsity = 0.5; /* shown: never in a label */
 }
 
-/* As it is defined: some cell of the same method is otherwise; where one of two has a rule of sparse
- * activations and the other none, only what both know counts. */
+/* As it is defined: some cell of the same method is otherwise; where one of two has a rule of
+ * sparse activations and the other none, only what both know counts. */
 static int varies(const struct cells *c, const struct record *r, const struct record_field *f)
 {
     for (size_t i = 0; i < c->n; i++) {

@@ -85,7 +85,11 @@ static void test_bytes_that_are_no_text(void)
     CHECK_STR(escaped(md_cell, "\xc0\xaf"), "\xef\xbf\xbd\xef\xbf\xbd");
     CHECK_STR(escaped(doc_latex_text, "a\xc2\x9bz"), "a z");
     /* right-to-left override, paragraph separator, isolate, Arabic letter mark */
-    CHECK_STR(escaped(md_cell, "a\xe2\x80\xae" "b\xe2\x80\xa9" "c\xe2\x81\xa6" "d\xd8\x9c" "e"),
+    CHECK_STR(escaped(md_cell, "a\xe2\x80\xae"
+                               "b\xe2\x80\xa9"
+                               "c\xe2\x81\xa6"
+                               "d\xd8\x9c"
+                               "e"),
               "a b c d e");
     CHECK_STR(escaped(doc_html_text, "\xce\xb1\xe2\x82\xac"), "\xce\xb1\xe2\x82\xac");
 }

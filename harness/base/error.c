@@ -13,7 +13,7 @@
 enum { LINE = 1024 };
 
 static _Thread_local char last[LINE];
-static int silent_lines; /* read and written by any thread */
+static int silent_lines;  /* read and written by any thread */
 static const char *label; /* of one process among several: only die() speaks, under this name */
 
 /* Names come from files and servers of strangers: a message stays one line, and a terminal shows it
@@ -115,7 +115,8 @@ void die(const char *fmt, ...)
     va_start(ap, fmt);
     compose(last, fmt, ap);
     va_end(ap);
-    __atomic_store_n(&silent_lines, 0, __ATOMIC_RELAXED); /* only errors and warnings can be silenced */
+    __atomic_store_n(&silent_lines, 0,
+                     __ATOMIC_RELAXED); /* only errors and warnings can be silenced */
     print_line("", last);
     exit_once();
 }

@@ -1,4 +1,5 @@
-/* Errors and memory. The world being wrong is one printed line and -1; nothing to be done is die(). */
+/* Errors and memory. The world being wrong is one printed line and -1; nothing to be done is die().
+ */
 #ifndef DUO_BASE_ERROR_H
 #define DUO_BASE_ERROR_H
 

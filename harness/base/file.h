@@ -17,8 +17,8 @@ char *path_join(const char *dir, const char *name);
 /* The folder that holds the path: "." where it names none. free() it. */
 char *path_folder(const char *path);
 
-/* Do both name the same file, whether it is there or not? Links are followed; devices (/dev/null) and
- * pipes are never the same: nothing is lost in them. */
+/* Do both name the same file, whether it is there or not? Links are followed; devices (/dev/null)
+ * and pipes are never the same: nothing is lost in them. */
 int file_same(const char *a, const char *b);
 
 /* mkdir -p. Returns 0 or error(). */

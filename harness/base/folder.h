@@ -28,8 +28,8 @@ int atomic_folder_commit(struct atomic_folder *a);
 /* Removes the temporary folder and the files in it. */
 void atomic_folder_abort(struct atomic_folder *a);
 
-/* Removes the folder at path (a string, as stop_add() passes it) and the files in it, as far as that
- * can be; takes no memory. */
+/* Removes the folder at path (a string, as stop_add() passes it) and the files in it, as far as
+ * that can be; takes no memory. */
 void folder_remove(void *path);
 
 #endif

@@ -8,10 +8,10 @@
 
 /* `where` below is how the message begins, e.g. "piqa/valid.jsonl line 12" or a path. */
 
-/* Parses exactly nbytes of text (one value, then only white space). A key that is twice in an object
- * is an error: readers differ in which of its values counts. So are invalid UTF-8, raw control
- * characters other than white space between values, NUL in a string, and values nested more than
- * 1000 deep. NULL after error(). */
+/* Parses exactly nbytes of text (one value, then only white space). A key that is twice in an
+ * object is an error: readers differ in which of its values counts. So are invalid UTF-8, raw
+ * control characters other than white space between values, NUL in a string, and values nested more
+ * than 1000 deep. NULL after error(). */
 cJSON *json_parse(const char *text, size_t nbytes, const char *where);
 
 /* Reads and parses a file. NULL after error(). */

@@ -1,7 +1,7 @@
 /* UTF-8 text with Python's meaning of "white space" and "capitalize", because the prompts that are
  * to be reproduced were made by Python. All sizes are bytes unless they say code points; texts need
- * no NUL at their end where a size is given. Valid UTF-8 is expected where nothing else is said: check
- * once, where text comes in. */
+ * no NUL at their end where a size is given. Valid UTF-8 is expected where nothing else is said:
+ * check once, where text comes in. */
 #ifndef DUO_BASE_TEXT_H
 #define DUO_BASE_TEXT_H
 
@@ -14,8 +14,8 @@
 ptrdiff_t utf8_valid(const char *s, size_t nbytes);
 
 /* Bytes of the character at s, which ends with NUL, if it is one that a terminal or a reader obeys
- * and does not show: C0, DEL, C1, line and paragraph separators, what turns the direction of writing
- * (bidirectional embeddings, overrides, isolates); else 0. Any bytes may be there. */
+ * and does not show: C0, DEL, C1, line and paragraph separators, what turns the direction of
+ * writing (bidirectional embeddings, overrides, isolates); else 0. Any bytes may be there. */
 size_t text_unshown(const char *s);
 
 /* The first such character of the text, or NULL. Any bytes may be there. */
@@ -24,8 +24,8 @@ const char *text_find_unshown(const char *s);
 /* Appends any bytes, with U+FFFD in the place of each that is no UTF-8. */
 void text_add_mended(struct buf *b, const char *s, size_t nbytes);
 
-/* A copy of any bytes, to be free()d, as text_add_mended() and without what text_unshown() tells of:
- * each becomes a space (a newline stays where keep_lines). */
+/* A copy of any bytes, to be free()d, as text_add_mended() and without what text_unshown() tells
+ * of: each becomes a space (a newline stays where keep_lines). */
 char *text_clean(const char *s, int keep_lines);
 
 /* Code points (Python's len()). */

@@ -32,7 +32,8 @@ static void add_what(struct table *t, size_t row, const struct comparison *c)
 /* A ruined model's perplexity has hundreds of digits. */
 static const char *number(char *out, size_t size, double v, int digits, int with_sign)
 {
-    const char *fmt = fabs(v) < 1e9 ? (with_sign ? "%+.*f" : "%.*f") : (with_sign ? "%+.*e" : "%.*e");
+    const char *fmt =
+        fabs(v) < 1e9 ? (with_sign ? "%+.*f" : "%.*f") : (with_sign ? "%+.*e" : "%.*e");
 
     snprintf(out, size, fmt, digits, v);
     return out;

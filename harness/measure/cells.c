@@ -29,8 +29,8 @@ size_t group_texts(const char *const *texts, size_t n, size_t *group)
         keys[i] = (struct key){texts[i], i};
     qsort(keys, n, sizeof(*keys), by_text);
     for (size_t i = 0; i < n; i++) /* for now: the first of the same text */
-        group[keys[i].i] = i && strcmp(keys[i].text, keys[i - 1].text) == 0 ? group[keys[i - 1].i]
-                                                                            : keys[i].i;
+        group[keys[i].i] =
+            i && strcmp(keys[i].text, keys[i - 1].text) == 0 ? group[keys[i - 1].i] : keys[i].i;
     for (size_t i = 0; i < n; i++)
         group[i] = group[i] == i ? n_groups++ : group[group[i]];
     free(keys);

@@ -38,8 +38,9 @@ static void look(struct alike *a, const struct record *r, const struct record_fi
     a->known_same = a->known_same && field_same(f, a->known, r);
 }
 
-/* Does this field tell the cell apart from another of its method? Where one of two has a rule and the
- * other none, which the column A says, what rules alone need is unknown, and that tells nothing. */
+/* Does this field tell the cell apart from another of its method? Where one of two has a rule and
+ * the other none, which the column A says, what rules alone need is unknown, and that tells
+ * nothing. */
 static int varies(const struct alike own, const struct alike other, const struct record *r,
                   const struct record_field *f)
 {

@@ -135,8 +135,8 @@ static int is_replaced(const struct latest *t, const struct record_line *l)
  * method still finds itself first. */
 static const struct record_line *partner_of(const struct record_line *base,
                                             const struct record_list *now,
-                                            const struct latest *latest,
-                                            const char *const *across, struct buf *why)
+                                            const struct latest *latest, const char *const *across,
+                                            struct buf *why)
 {
     const struct record_line *best = latest_find(latest, base->rec.run_id);
     size_t least = 0, least_all = 0;
@@ -167,7 +167,6 @@ static const struct record_line *partner_of(const struct record_line *base,
         compare_identity(&base->rec, &best->rec, across, why);
     return best;
 }
-
 
 static int has_speedup(const struct comparison *c)
 {
@@ -227,7 +226,8 @@ int compare_records(const struct record_list *base, const struct record_list *no
 
     *out = (struct comparisons){0};
     if (base->n && now->n > MOST_PAIRS / base->n)
-        return error("%zu records are too many to compare with %zu: each meets each", base->n, now->n);
+        return error("%zu records are too many to compare with %zu: each meets each", base->n,
+                     now->n);
     met = xcalloc(now->n, 1);
     latest_init(&of_base, base);
     latest_init(&of_now, now);

@@ -163,7 +163,9 @@ static int judge_quality(struct comparison *c, const struct compare_options *o)
         c->why = xstrdup("a perplexity that is not above 0");
         return 0;
     }
-    c->unit = metric_is_share(a) ? UNIT_POINTS : metric_is_perplexity(a) ? UNIT_PERCENT : UNIT_PLAIN;
+    c->unit = metric_is_share(a)        ? UNIT_POINTS
+              : metric_is_perplexity(a) ? UNIT_PERCENT
+                                        : UNIT_PLAIN;
     c->from = a->value * (c->unit == UNIT_POINTS ? 100 : 1);
     c->to = b->value * (c->unit == UNIT_POINTS ? 100 : 1);
     c->change = c->unit == UNIT_PERCENT ? 100 * (b->value / a->value - 1) : c->to - c->from;

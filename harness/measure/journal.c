@@ -113,8 +113,8 @@ static int flush(struct journal *j)
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(j->file.db, "COMMIT", NULL, NULL, NULL);
     if (rc != SQLITE_OK) {
-        warning("cannot write journal '%s': %s; from here on this run cannot be resumed", j->file.path,
-                sqlite3_errmsg(j->file.db));
+        warning("cannot write journal '%s': %s; from here on this run cannot be resumed",
+                j->file.path, sqlite3_errmsg(j->file.db));
         sqlite3_exec(j->file.db, "ROLLBACK", NULL, NULL, NULL);
         j->off = 1;
     }

@@ -253,8 +253,8 @@ static int set_aside(const char *path, const char *why)
     return rc;
 }
 
-/* One process at a time opens a journal of this folder, which takes milliseconds, so that two do not
- * set aside each other's fresh file. -1 where there is no lock to be had: the folder cannot be
+/* One process at a time opens a journal of this folder, which takes milliseconds, so that two do
+ * not set aside each other's fresh file. -1 where there is no lock to be had: the folder cannot be
  * locked, or somebody else has locked it for longer (flock DIR duo ...). */
 static int lock_folder(const char *path)
 {

@@ -6,7 +6,8 @@
 
 struct journal_file {
     sqlite3 *db;
-    sqlite3_stmt *get, *put; /* payload and checksum of (cell, item); (cell, item, payload, checksum) */
+    sqlite3_stmt *get,
+        *put; /* payload and checksum of (cell, item); (cell, item, payload, checksum) */
     char *path;
 };
 

@@ -46,8 +46,8 @@ static void set_work(struct table *t, size_t row, const struct record *r)
     size_t n = sizeof(linear) - 1;
 
     if (!isnan(r->context))
-        table_set(t, row, COL_WORK, "%s %s%.0f", r->task,
-                  strcmp(r->task, "decode") == 0 ? "@" : "", r->context);
+        table_set(t, row, COL_WORK, "%s %s%.0f", r->task, strcmp(r->task, "decode") == 0 ? "@" : "",
+                  r->context);
     else
         table_set(t, row, COL_WORK, "%s %s", strncmp(r->task, linear, n) ? r->task : r->task + n,
                   r->cache ? r->cache : "");
@@ -87,7 +87,8 @@ static void set_row(struct table *t, size_t row, const struct record *r)
     set_number(t, row, COL_PEAK, "%.1f", r->peak_gbps_pct);
     if (!isnan(r->speedup))
         table_set(t, row, COL_SPEEDUP, "%.3f \xc2\xb1 %.3f", r->speedup, r->speedup_err);
-    set_number(t, row, COL_WIKI2, r->scored_perplexity < 1e5 ? "%.3f" : "%.3e", r->scored_perplexity);
+    set_number(t, row, COL_WIKI2, r->scored_perplexity < 1e5 ? "%.3f" : "%.3e",
+               r->scored_perplexity);
     set_number(t, row, COL_ACC, "%.2f", 100 * r->scored_acc);
 }
 

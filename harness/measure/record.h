@@ -116,9 +116,9 @@ void record_init(struct record *r);
 void record_release(struct record *r);
 void record_copy(struct record *to, const struct record *from); /* `to` is overwritten as is */
 
-/* Replaces a string member by a copy: record_set(&r.task, "piqa"). NULL makes it unknown. Here and in
- * warnings, what readers refuse in a text is replaced as by text_clean() (base/text.h): a folder may
- * have any name. */
+/* Replaces a string member by a copy: record_set(&r.task, "piqa"). NULL makes it unknown. Here and
+ * in warnings, what readers refuse in a text is replaced as by text_clean() (base/text.h): a folder
+ * may have any name. */
 void record_set(char **member, const char *value);
 void record_warn(struct record *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void record_set_samples(struct record *r, const double *ns, size_t n);
